@@ -1,0 +1,107 @@
+"""The errors of hailod, named by what to do about them.
+
+HailodError
+├─ ConfigError             bad settings: exit code 78, systemd does not restart
+├─ SourceError             a camera; the message never holds a credential
+│  ├─ SourceUnavailable    cannot be opened: back off, open again
+│  ├─ SourceLost           was open and went away: open again
+│  └─ SourceEnded          a file that came to its end
+├─ DeviceError             the accelerator
+│  ├─ DeviceUnavailable    missing, in use, no driver or no hailo_platform: back off for ever
+│  ├─ DeviceRejected       wrong HEF, chip or versions: name the fix, do not loop
+│  ├─ SessionLost          the ConfiguredInferModel is dead: a new one is needed
+│  ├─ DeviceLost           the host process or the driver failed: a new process is needed
+│  └─ DeviceHung           no sign of life: kill the process
+├─ ModelError              a model file or manifest that cannot be used here
+├─ DecodeError             outputs that the decoder cannot believe: wrong model or our bug
+└─ CommandError            a remote command that was refused; belongs in the reply
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HailodError(Exception):
+    """Anything that hailod itself raises."""
+
+
+class ConfigError(HailodError):
+    """Settings that cannot be used; the message names file, key, value and what is allowed."""
+
+    exit_code = 78
+
+
+class SourceError(HailodError):
+    """A camera failed. `code` is stable for machines; the message is for people and free of credentials."""
+
+    def __init__(self, message: str, *, code: str = "source_error") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SourceUnavailable(SourceError):
+    """The source cannot be opened now."""
+
+
+class SourceLost(SourceError):
+    """The source was open and delivers no more."""
+
+
+class SourceEnded(SourceError):
+    """The file is at its end."""
+
+
+class DeviceError(HailodError):
+    """The accelerator failed. `status` is HailoRT's status number where there is one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class DeviceUnavailable(DeviceError):
+    """No device to be had: missing, in use, or its driver or library is not installed."""
+
+
+class DeviceRejected(DeviceError):
+    """The device refuses this model or these versions; trying again changes nothing."""
+
+
+class SessionLost(DeviceError):
+    """The configured model aborted and never comes back."""
+
+
+class DeviceLost(DeviceError):
+    """The device host or the driver failed."""
+
+
+class DeviceHung(DeviceError):
+    """The device host shows no sign of life."""
+
+
+class ModelError(HailodError):
+    """A model file, manifest or decoder choice that cannot work; the message says what was expected and what came."""
+
+
+class DecodeError(HailodError):
+    """Output tensors that cannot be what the decoder was made for."""
+
+
+class CommandError(HailodError):
+    """A remote command refused. `code` is one of the closed list of the MQTT interface."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        allowed: Sequence[object] | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.allowed = allowed
+        self.retryable = retryable
