@@ -1,0 +1,65 @@
+"""Reading of files that anybody may have written: bounded, regular, UTF-8, and errors that say what to do."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from hailod.errors import ConfigError
+
+MAX_FILE_BYTES = 1_000_000
+
+
+def read_toml(path: Path, limit: int = MAX_FILE_BYTES) -> dict[str, Any]:
+    """The tables of a TOML file. Raises ConfigError with file and reason, for bad syntax with line and column."""
+    text = read_text(path, limit)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        what, _, position = str(error).partition(" (at ")
+        found = re.match(r"line \d+, column \d+", position)
+        place = found[0] if found else f"line {text.count(chr(10)) + 1} or before"
+        raise ConfigError(f"{path}: not valid TOML at {place}: {what[:1].lower()}{what[1:]}") from None
+
+
+def read_text(path: Path, limit: int) -> str:
+    """The text of a regular UTF-8 file of at most `limit` bytes. Raises ConfigError that names file and remedy."""
+    try:
+        with open(path, "rb", opener=_open) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: is not a regular file")
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name another with --config") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is not a regular file") from None
+    except PermissionError:
+        raise ConfigError(f"{path}: user {_user()} may not read it; see its owner and mode with ls -l") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise ConfigError(f"{path}: larger than {limit} bytes; is it the right file?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8; is it the right file?") from None
+
+
+def _open(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a FIFO would hold us until somebody writes to it.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

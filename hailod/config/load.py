@@ -1,0 +1,239 @@
+"""Settings from all their layers, every value with its origin, and all that is wrong with them at once.
+
+defaults < hailod.toml < conf.d/*.toml beside it < environment HAILOD_... < systemd credentials
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hailod.config.diff import KeyPath, flatten
+from hailod.config.environment import credentials, variables
+from hailod.config.explain import Explainer, Grammar, dotted, shown
+from hailod.config.files import read_toml
+from hailod.config.model import SCHEMA, Settings
+from hailod.errors import ConfigError
+from hailod.redact import scrub, secrets_of
+
+DEFAULT_PATH = Path("/etc/hailod/hailod.toml")
+MAX_DROP_INS = 100
+FIRST_SCHEMA = 1
+
+Document = dict[str, Any]
+Migration = Callable[[Document], Document]
+
+# What turns a document of schema N (the key) into one of N + 1. A file that does not say its schema has the first.
+_MIGRATIONS: Mapping[int, Migration] = {}
+
+
+class Layer(StrEnum):
+    """The layers, lowest first."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    DROP_IN = "drop-in"
+    ENVIRONMENT = "environment"
+    CREDENTIAL = "credential"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was set: the layer, and the file or variable."""
+
+    layer: Layer
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.where}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Valid settings; `provenance` has every leaf by its dotted key; relative paths in them start at `config_dir`.
+
+    `notes` are for the log: what was understood but should be brought up to date.
+    """
+
+    settings: Settings
+    provenance: Mapping[str, Origin]
+    config_dir: Path
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    path: Path | None,
+    env: Mapping[str, str],
+    credentials_dir: Path | None = None,
+    *,
+    source_check: Callable[[str], object] | None = None,
+) -> Loaded:
+    """Read, merge and validate all layers; `path` defaults to /etc/hailod/hailod.toml and must exist.
+
+    `source_check` raises ValueError for a camera source that no one can open. Raises ConfigError with one line for each
+    problem; problems of reading files are told before those of their contents.
+    """
+    path = (path or DEFAULT_PATH).absolute()
+    grammar = Grammar(Settings)
+    layers = _Layers()
+    layers.add_files(path)
+    layers.raise_problems()
+    for variable, key, value in variables(env, grammar, layers.document, layers.problems):
+        layers.set(key, value, Origin(Layer.ENVIRONMENT, variable))
+    if credentials_dir is not None:
+        for file, key, value in credentials(credentials_dir, grammar, layers.problems):
+            layers.set(key, value, Origin(Layer.CREDENTIAL, str(file)))
+
+    explainer = Explainer(grammar, layers.document, layers.where)
+    if source_check is not None:
+        layers.problems.extend(_source_problems(layers.document, source_check, explainer))
+    try:
+        settings = Settings.model_validate(layers.document)
+    except ValidationError as error:
+        layers.problems.extend(explainer.problems(error))
+        settings = None
+    layers.raise_problems()
+    assert settings is not None
+    provenance = {dotted(key): layers.origin(key) for key, _ in flatten(settings)}
+    return Loaded(settings, provenance, path.parent, tuple(layers.notes))
+
+
+def migrate(
+    document: Document, where: str, *, schema: int = SCHEMA, migrations: Mapping[int, Migration] = _MIGRATIONS
+) -> tuple[Document, str | None]:
+    """`document` as of `schema`, and a note when it had to be migrated. Raises ConfigError when that is impossible."""
+    written = document.get("schema", FIRST_SCHEMA)
+    if not isinstance(written, int) or isinstance(written, bool) or written < FIRST_SCHEMA:
+        raise ConfigError(f"{where}: schema: must be a whole number from {FIRST_SCHEMA} to {schema}")
+    if written > schema:
+        raise ConfigError(
+            f"{where}: schema = {written}: this file is from a later hailod; this one reads up to schema {schema}: "
+            f"upgrade hailod, or restore the file that went with this version"
+        )
+    for version in range(written, schema):
+        if version not in migrations:
+            raise ConfigError(
+                f"{where}: schema = {written}: too old for this hailod, which reads schema {version + 1} to {schema}: "
+                f"start from the commented default file"
+            )
+        document = migrations[version](deepcopy(document)) | {"schema": version + 1}
+    if written == schema:
+        return document, None
+    return document, f"{where} has schema {written} and was read as schema {schema}; write it anew to keep this quiet"
+
+
+def secrets_in(settings: Settings) -> frozenset[str]:
+    """Every text in `settings` that no log, message or reply may hold."""
+    found: set[str] = set()
+    if settings.mqtt.password is not None:
+        found.add(settings.mqtt.password.get_secret_value())
+    for camera in settings.cameras.values():
+        found |= secrets_of(camera.source.get_secret_value())
+    return frozenset(found)
+
+
+class _Layers:
+    """The merged document, and for each of its leaves who wrote it last."""
+
+    def __init__(self) -> None:
+        self.document: Document = {}
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._origins: dict[KeyPath, Origin] = {}
+        self._main = ""
+
+    def add_files(self, path: Path) -> None:
+        """Merge the file and its drop-ins in the order of their names."""
+        self._main = str(path)
+        inherited = self._add_file(path, Layer.FILE, FIRST_SCHEMA)
+        try:
+            drop_ins = sorted(path.parent.joinpath("conf.d").glob("*.toml"))
+        except OSError as error:
+            self.problems.append(f"{path.parent / 'conf.d'}: cannot be listed: {error.strerror}")
+            return
+        if len(drop_ins) > MAX_DROP_INS:
+            self.problems.append(f"{path.parent / 'conf.d'}: {len(drop_ins)} files; at most {MAX_DROP_INS} are read")
+            return
+        for drop_in in drop_ins:
+            self._add_file(drop_in, Layer.DROP_IN, inherited)
+
+    def set(self, path: KeyPath, value: object, origin: Origin) -> None:
+        """Set one leaf; tables on the way are made."""
+        table: Document = self.document
+        for key in path[:-1]:
+            inner = table.get(key)
+            if not isinstance(inner, dict):
+                inner = table[key] = {}
+            table = inner
+        table[path[-1]] = value
+        self._forget(path)
+        self._origins[path] = origin
+
+    def where(self, path: KeyPath) -> str:
+        """The file or variable that set `path`, or something below it, or the table it belongs in."""
+        for length in range(len(path), 0, -1):
+            prefix = path[:length]
+            for key, origin in self._origins.items():
+                if key[:length] == prefix:
+                    return origin.where
+        return self._main
+
+    def origin(self, path: KeyPath) -> Origin:
+        return self._origins.get(path, Origin(Layer.DEFAULT))
+
+    def raise_problems(self) -> None:
+        if self.problems:
+            raise ConfigError("\n".join(self.problems))
+
+    def _add_file(self, path: Path, layer: Layer, schema: object) -> object:
+        """Merge one file; `schema` is that of a file that does not say. Returns the one that it has."""
+        try:
+            written = read_toml(path)
+            document, note = migrate({"schema": schema} | written, str(path))
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return schema
+        if note is not None:
+            self.notes.append(note)
+        if "schema" not in written:
+            del document["schema"]
+        self._merge(document, (), Origin(layer, str(path)))
+        return written.get("schema", schema)
+
+    def _merge(self, table: Document, path: KeyPath, origin: Origin) -> None:
+        for key, value in table.items():
+            if isinstance(value, dict) and value:
+                self._merge(value, (*path, key), origin)
+            elif not (isinstance(value, dict) and isinstance(self._at((*path, key)), dict)):
+                self.set((*path, key), value, origin)
+
+    def _at(self, path: KeyPath) -> object:
+        value: object = self.document
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def _forget(self, path: KeyPath) -> None:
+        """A table that replaces a value, or the reverse, takes the origins of what it replaces with it."""
+        for key in [k for k in self._origins if k[: len(path)] == path or k == path[: len(k)]]:
+            del self._origins[key]
+
+
+def _source_problems(document: Document, source_check: Callable[[str], object], explainer: Explainer) -> Iterator[str]:
+    cameras = document.get("cameras")
+    for name, camera in cameras.items() if isinstance(cameras, dict) else ():
+        source = camera.get("source") if isinstance(camera, dict) else None
+        if not isinstance(source, str) or not source:
+            continue
+        try:
+            source_check(source)
+        except ValueError as error:
+            hidden = shown(("source",), source, secret=True)
+            text = str(error).replace(source, hidden.strip('"'))
+            yield explainer.line(("cameras", name, "source"), scrub(text, secrets_of(source)))
