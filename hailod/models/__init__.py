@@ -1,0 +1,1 @@
+"""Model files, and what must be known of them beside their weights."""
