@@ -1,0 +1,113 @@
+"""The `hailod` command: one module for each subcommand, imported only when it is asked for.
+
+Exit codes: 0 well, 1 a check or the command failed, 2 wrong usage, 78 the configuration cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from hailod.config.load import DEFAULT_PATH, Loaded, load
+from hailod.errors import ConfigError, HailodError
+from hailod.version import VERSION
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+class CommandModule(Protocol):
+    """What the module of a subcommand offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: its module, and what `hailod --help` says of it."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "run": Command("hailod.cli.run", "run the daemon in the foreground, as systemd does"),
+    "check": Command(
+        "hailod.cli.check", "go through configuration, broker, device, models and cameras, and say what to do"
+    ),
+    "config": Command("hailod.cli.config", "show the effective settings and where each comes from"),
+}
+
+_EPILOG = """\
+Getting started:
+  1. write cameras, models and broker into /etc/hailod/hailod.toml (it explains itself)
+  2. hailod check        says what is still missing
+  3. hailod run          or: systemctl enable --now hailod
+
+`hailod COMMAND --help` explains a command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` and return its exit code; errors of ours are one message on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parse(arguments)
+        return int(args.run(args))
+    except SystemExit as exit_:
+        # argparse: 0 after --help and --version, 2 after a mistake.
+        return exit_.code if isinstance(exit_.code, int) else EXIT_FAILED
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except HailodError as error:
+        print(f"hailod: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # `| head` has read enough; the interpreter must not fail once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the `--config FILE` that `load_config` reads."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"the configuration file (default: {DEFAULT_PATH})")
+
+
+def load_config(args: argparse.Namespace, env: Mapping[str, str] | None = None) -> Loaded:
+    """The settings that `--config`, the environment and systemd's credentials give. Raises ConfigError."""
+    from hailod.sources import validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
+
+    env = os.environ if env is None else env
+    directory = env.get("CREDENTIALS_DIRECTORY")
+    return load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="hailod",
+        description="Cameras in, MQTT out: watches video streams with a Hailo accelerator and reports what it sees.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"hailod {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # No option before the command takes a value, so the first word is the command.
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help, description=command.help)
+        if name == wanted:
+            module = cast("CommandModule", importlib.import_module(command.module))
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser.parse_args(arguments)

@@ -1,0 +1,153 @@
+"""The command line: help for newcomers, exit codes for scripts, and no secret on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hailod.checks import Result, Status
+from hailod.cli import COMMANDS, main
+from hailod.cli.check import check_camera, check_config, check_device, check_model, checks
+from hailod.clock import SystemClock
+from hailod.config.load import load
+from hailod.config.model import CameraSettings, DeviceSettings, ModelSettings
+from hailod.version import VERSION
+
+CONFIG = """
+[mqtt]
+password = "brokerpw"
+[device]
+backend = "simulated"
+[models.m]
+path = "m.onnx"
+[cameras.front]
+source = "rtsp://user:geheim@192.0.2.1/x"
+enabled = false
+[cameras.test]
+source = "synthetic:"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "hailod.toml"
+    file.write_text(CONFIG)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`hailod --version` says which hailod this is."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hailod {VERSION}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`hailod --help` says what there is and where to begin, without importing it all."""
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"    {name}" in out for name in COMMANDS)
+    assert "/etc/hailod/hailod.toml" in out
+
+
+@pytest.mark.parametrize("argv", [[], ["chek"], ["config"], ["config", "show", "--nonsense"]])
+def test_wrong_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped command line is exit code 2."""
+    assert main(argv) == 2
+    assert "usage: hailod" in capsys.readouterr().err
+
+
+def test_config_show(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every effective value is shown with its origin, secrets masked."""
+    monkeypatch.setenv("HAILOD_LOG_LEVEL", "debug")
+    assert main(["config", "show", "--config", str(config)]) == 0
+    lines = {line.split("  #")[0].strip(): line.rpartition("  # ")[2] for line in capsys.readouterr().out.splitlines()}
+    assert lines['log_level = "debug"'] == "environment HAILOD_LOG_LEVEL"
+    assert lines['models.m.path = "m.onnx"'] == f"file {config}"
+    assert lines["cameras.test.threshold = 0.5"] == "default"
+    assert lines["mqtt.password = ***"] == f"file {config}"
+    assert lines['cameras.front.source = "rtsp://***@192.0.2.1/x"'] == f"file {config}"
+    assert lines["# mqtt.port is not set"] == "default"
+
+
+@pytest.mark.parametrize("command", [["config", "show"], ["check"]])
+def test_bad_configuration(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A configuration that cannot be used is exit code 78, with every problem in a line of its own."""
+    file = tmp_path / "hailod.toml"
+    file.write_text("foo = 1\n[mqtt]\nport = 0\n")
+    assert main([*command, "--config", str(file)]) == 78
+    captured = capsys.readouterr()
+    assert "foo: unknown key" in captured.out + captured.err
+    assert "mqtt.port = 0: must be" in captured.out + captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_checks_go_through_everything(config: Path) -> None:
+    """Configuration, broker, device, every model and every camera are asked for, in this order."""
+    subjects = [check.subject for check in checks(load(config, {}), SystemClock())]
+    assert subjects == ["config", "broker", "device", "model m", "camera front", "camera test"]
+
+
+def test_device_probe_is_the_callers(config: Path) -> None:
+    """Who can look at the device more closely does so in place of the standard check."""
+    asked = Result(Status.OK, "device", "asked")
+    found = {check.subject: check for check in checks(load(config, {}), SystemClock(), lambda settings: asked)}
+    assert found["device"].run() is asked
+
+
+def test_exposed_password(config: Path) -> None:
+    """A file that holds a password and that everybody can read is worth a warning with the remedy."""
+    config.chmod(0o644)
+    result = check_config(load(config, {}))
+    assert (result.status, str(config) in result.fix) == (Status.WARN, True)
+    config.chmod(0o640)
+    assert check_config(load(config, {})).status is Status.OK
+
+
+def test_nothing_configured(tmp_path: Path) -> None:
+    """An empty configuration is valid and says what is missing."""
+    file = tmp_path / "hailod.toml"
+    file.write_text("")
+    result = check_config(load(file, {}))
+    assert (result.status, result.fix) == (Status.WARN, "add a [cameras.NAME] table with a source")
+
+
+def test_device_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HailoRT's Python package the check fails and names the package to install."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = check_device(DeviceSettings())
+    assert result.status is Status.FAIL
+    assert "apt install" in result.fix
+
+
+def test_simulated_device_is_said() -> None:
+    """A simulated device is never mistaken for a chip."""
+    result = check_device(DeviceSettings(backend="simulated"))
+    assert (result.status, result.text.startswith("simulated")) == (Status.WARN, True)
+
+
+def test_missing_model(tmp_path: Path) -> None:
+    """A model file that is not there fails the check and names the setting."""
+    result = check_model("m", ModelSettings(path=Path("nowhere.hef")), tmp_path)
+    assert (result.status, result.fix) == (Status.FAIL, "correct models.m.path")
+    assert "nowhere.hef" in result.text
+
+
+def test_synthetic_camera() -> None:
+    """A camera that delivers is ok with the size of its picture."""
+    result = check_camera("test", CameraSettings.model_validate({"source": "synthetic:"}), SystemClock())
+    assert result.status is Status.OK
+    assert "x" in result.text
+
+
+def test_missing_camera(tmp_path: Path) -> None:
+    """A camera that cannot be opened fails the check and names the setting."""
+    settings = CameraSettings.model_validate({"source": str(tmp_path / "nowhere.mp4")})
+    result = check_camera("front", settings, SystemClock())
+    assert result.status is Status.FAIL
+    assert "cameras.front.source" in result.fix
