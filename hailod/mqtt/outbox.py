@@ -1,0 +1,270 @@
+"""The one place between what the daemon has to say and the network: bounded, and never waited for.
+
+Four kinds of message, each with its own answer to a slow or absent broker (`lanes`):
+
+    state    retained, QoS 1   the latest of each topic is kept for good and told again at every connect
+    stream   QoS 0             skipped while offline, above its rate, or while the one before it is still on its way
+    event    QoS 1             queued in order, numbered per topic; after an outage told with `replayed: true`
+    reply    QoS 1             kept for a minute
+
+Producers, on any thread, only store a reference; they must not change a document afterwards. One consumer, the MQTT
+thread, calls `online`, `take`, `done`, `offline`; JSON is made there. After `online` all state is told in the order of
+`Topics.rank`, the node's `status` last, and only then anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import structlog
+
+from hailod.clock import Clock
+from hailod.mqtt.lanes import (
+    Drop,
+    Drops,
+    EventLane,
+    Kind,
+    Queued,
+    ReplyLane,
+    StateLane,
+    StatePolicy,
+    StreamLane,
+)
+from hailod.mqtt.messages import Document, ReplyTo
+from hailod.mqtt.topics import Topics
+
+log = structlog.get_logger(__name__)
+
+MAX_DOCUMENT = 16_384
+# Fixed header, lengths, packet identifier and properties of a PUBLISH beside topic, correlation data and payload.
+_PACKET_OVERHEAD = 32
+# What the node has to say about itself: 5 a second, 20 at once.
+_NODE_EVENTS = (5.0, 20.0)
+
+ON_CHANGE = StatePolicy()
+HEALTH = StatePolicy(
+    keep_alive=60.0, min_interval=0.5, ignore=frozenset({"ts", "uptime_s", "device_restarts", "mqtt", "frames"})
+)
+CAMERA_STATE = StatePolicy(keep_alive=30.0, min_interval=0.5, deadband=MappingProxyType({"fps": 0.5}))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outgoing:
+    """One message for the network. Its taker ends it by `done`, or hands it back by `offline`."""
+
+    message: Queued
+    payload: bytes
+
+    @property
+    def topic(self) -> str:
+        return self.message.topic
+
+    @property
+    def correlation(self) -> bytes | None:
+        return self.message.correlation
+
+    @property
+    def qos(self) -> int:
+        return 0 if self.message.kind is Kind.STREAM else 1
+
+    @property
+    def retain(self) -> bool:
+        return self.message.kind is Kind.STATE
+
+
+class Outbox:
+    """Everything that waits to be published. Thread-safe; no I/O, encoding or callback under its lock."""
+
+    def __init__(self, topics: Topics, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wake: Callable[[], None] | None = None
+        self._online = False
+        self._max_packet: int | None = None
+        self._complained: set[str] = set()
+        self._drops: Drops = Counter()
+        self._states = StateLane(topics.rank, self._drops)
+        self._streams = StreamLane(self._drops)
+        self._events = EventLane({topics.event: _NODE_EVENTS}, self._drops)
+        self._replies = ReplyLane(self._drops)
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+
+    def state(self, topic: str, document: Document, policy: StatePolicy = ON_CHANGE) -> None:
+        """Tell the state of `topic` (retained): now, or when `policy` allows, and at every connect from now on."""
+        with self._lock:
+            self._states.put(topic, document, policy, self._clock.monotonic())
+        self._notify()
+
+    def repeat(self, topic: str) -> None:
+        """Tell the state of `topic` once more, unchanged: whoever showed something else must be put right."""
+        with self._lock:
+            self._states.repeat(topic, self._clock.monotonic())
+        self._notify()
+
+    def forget(self, topic: str) -> None:
+        """Clear what the broker retains for `topic`: a state that exists no more, or a retained command."""
+        with self._lock:
+            self._states.forget(topic)
+        self._notify()
+
+    def stream(self, topic: str, document: Document, max_hz: float) -> None:
+        """Send `document` now or never; at most `max_hz` a second on this topic, 0 turns it off."""
+        if max_hz <= 0:
+            return
+        with self._lock:
+            accepted = self._streams.put(topic, document, max_hz, self._clock.monotonic(), online=self._online)
+        if accepted:
+            self._notify()
+
+    def event(self, topic: str, document: Mapping[str, object]) -> None:
+        """Queue an event; it gains `seq`, counted from 1 per topic, and `replayed`.
+
+        Of more than 1000 the oldest is given up, and what could not be sent for ten minutes.
+        """
+        with self._lock:
+            self._events.put(topic, document, self._clock.monotonic())
+        self._notify()
+
+    def reply(self, to: ReplyTo, document: Document) -> None:
+        """Answer a command; given up after a minute without a broker."""
+        with self._lock:
+            self._replies.put(to.topic, document, to.correlation, self._clock.monotonic())
+        self._notify()
+
+    # -- anyone ------------------------------------------------------------------------------------------------------
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What was lost since the start, by kind: `event`, `reply`, `state`, and streams by the last level of their
+        topic. What a rate kept back on purpose is no loss and not in here."""
+        with self._lock:
+            lost: Counter[str] = Counter()
+            for (name, reason), count in self._drops.items():
+                if reason is not Drop.PACED and count:
+                    lost[name] += count
+            return dict(lost)
+
+    @property
+    def drops(self) -> dict[tuple[str, Drop], int]:
+        """Everything that was not sent since the start, by kind (as in `dropped`) and reason."""
+        with self._lock:
+            return dict(self._drops)
+
+    @property
+    def waiting(self) -> dict[Kind, int]:
+        """How much waits, by kind."""
+        with self._lock:
+            return {
+                Kind.STATE: len(self._states),
+                Kind.STREAM: len(self._streams),
+                Kind.EVENT: len(self._events),
+                Kind.REPLY: len(self._replies),
+            }
+
+    # -- the MQTT thread ---------------------------------------------------------------------------------------------
+
+    def attach(self, wake: Callable[[], None] | None) -> None:
+        """Have `wake` called, on the producer's thread, after anything was put; it must not block."""
+        with self._lock:
+            self._wake = wake
+
+    def online(self, *, max_packet: int | None = None) -> None:
+        """The broker listens, to packets of at most `max_packet` bytes: all state is due again, the backlog is old."""
+        with self._lock:
+            self._online = True
+            self._max_packet = max_packet
+            self._states.announce()
+            self._events.age()
+
+    def offline(self, unfinished: Iterable[Outgoing] = ()) -> None:
+        """The broker is gone. `unfinished`, in the order of `take`, was never acknowledged: events, replies and
+        clearings wait again, states are told at the next connect anyway, streams are lost."""
+        with self._lock:
+            self._online = False
+            self._states.interrupt()
+            self._streams.clear()
+            for outgoing in reversed(list(unfinished)):
+                message = outgoing.message
+                if message.kind is Kind.EVENT:
+                    self._events.restore(message)
+                elif message.kind is Kind.REPLY:
+                    self._replies.restore(message)
+                elif message.kind is Kind.STATE and not message.document:
+                    self._states.forget(message.topic)
+
+    def take(self, *, room: bool = True) -> Outgoing | None:
+        """The next message to send now, or None. Without `room` only QoS 0, which the broker does not acknowledge."""
+        while True:
+            with self._lock:
+                message = self._pick(self._clock.monotonic(), room)
+            if message is None:
+                return None
+            try:
+                payload = encode(message.document)
+            except (TypeError, ValueError, RecursionError) as error:
+                self._refuse(message, Drop.NOT_JSON, str(error))
+                continue
+            if self._fits(message, payload):
+                return Outgoing(message, payload)
+            self._refuse(message, Drop.TOO_LARGE, f"{len(payload)} bytes")
+
+    def done(self, outgoing: Outgoing, *, refused: bool = False) -> None:
+        """The message left the process (stream), or the broker has it or refused it for good (all others)."""
+        with self._lock:
+            if outgoing.message.kind is Kind.STREAM:
+                self._streams.landed(outgoing.topic)
+            if refused:
+                self._drops[outgoing.message.kind, Drop.REFUSED] += 1
+
+    def wait_s(self, *, room: bool = True) -> float | None:
+        """Seconds until `take` has something by the passing of time alone; None when nothing is planned."""
+        with self._lock:
+            now = self._clock.monotonic()
+            moments = [at for lane in self._open(room) if (at := lane.ready_at(now)) is not None]
+        return max(0.0, min(moments) - now) if moments else None
+
+    def _open(self, room: bool) -> tuple[StateLane | StreamLane | EventLane | ReplyLane, ...]:
+        """The lanes that may send now, the most urgent first."""
+        if not self._online:
+            return ()
+        if self._states.announcing:
+            return (self._states,) if room else ()
+        return (self._replies, self._states, self._events, self._streams) if room else (self._streams,)
+
+    def _pick(self, now: float, room: bool) -> Queued | None:
+        return next((message for lane in self._open(room) if (message := lane.pick(now)) is not None), None)
+
+    def _fits(self, message: Queued, payload: bytes) -> bool:
+        packet = len(message.topic.encode()) + len(message.correlation or b"") + len(payload) + _PACKET_OVERHEAD
+        return len(payload) <= MAX_DOCUMENT and (self._max_packet is None or packet <= self._max_packet)
+
+    def _refuse(self, message: Queued, reason: Drop, detail: str) -> None:
+        """Count what cannot be sent, and complain once per topic of ours."""
+        streaming = message.kind is Kind.STREAM
+        subject = str(message.kind) if message.kind is Kind.REPLY else message.topic
+        with self._lock:
+            self._drops[message.topic.rpartition("/")[2] if streaming else message.kind, reason] += 1
+            if streaming:
+                self._streams.landed(message.topic)
+            first = subject not in self._complained
+            self._complained.add(subject)
+        if first:
+            log.error("document refused", topic=message.topic, reason=reason.value, detail=detail)
+
+    def _notify(self) -> None:
+        wake = self._wake
+        if wake is not None:
+            wake()
+
+
+def encode(document: Document) -> bytes:
+    """The document as it goes over the wire. Raises TypeError or ValueError for what JSON cannot say, NaN included."""
+    if isinstance(document, str):
+        return document.encode()
+    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,270 @@
+"""The documents hailod publishes, built from plain values: pure, and free of NaN.
+
+`ts` is Unix seconds; boxes are x1, y1, x2, y2, normalised to 0..1 of the frame; the unit stands in the key's name. What
+is not known is null. A number that is not finite is not known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+
+from hailod.types import Detections
+
+VERSION = 1
+API = "1.0"
+# So many fit into a document; the lowest scores are left out and their number told as `more`.
+MAX_DETECTIONS = 150
+
+Payload = dict[str, object]
+HealthState = Literal["ok", "degraded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceIdentity:
+    """What accelerator this is; `serial_tail` is never more than the last four characters."""
+
+    simulated: bool
+    arch: str | None = None
+    name: str | None = None
+    firmware: str | None = None
+    serial_tail: str | None = None
+    hailort: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why health is not `ok`: a stable code for machines, text for people, and since when (Unix seconds)."""
+
+    code: str
+    since: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameraRates:
+    """A camera's share of `metrics`: frames per second in and out, and what was dropped since the start."""
+
+    fps_in: float | None
+    fps_out: float | None
+    dropped_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One installed model. `input` is height, width, channels; `labels` how many there are."""
+
+    name: str
+    arch: str | None
+    task: str
+    input: tuple[int, ...]
+    labels: int
+    loaded: bool
+    sha256: str | None
+    bytes: int
+
+
+def number(value: float | None, digits: int = 1) -> float | None:
+    """`value` rounded, or None when it is not finite."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+
+
+def info(
+    *,
+    node: str,
+    version: str,
+    instance: str,
+    started_at: float,
+    clock_synced: bool | None,
+    device: DeviceIdentity,
+    cameras: Sequence[str],
+    features: Sequence[str],
+    limits: Mapping[str, int | float],
+    protocol: int | None,
+    response_prefixes: Sequence[str],
+) -> Payload:
+    """`N/info`. `started_at` is Unix seconds, `protocol` MQTT's level: 5, or 4 for 3.1.1."""
+    return {
+        "v": VERSION,
+        "node": node,
+        "version": version,
+        "api": API,
+        "instance": instance,
+        "started_at": datetime.fromtimestamp(started_at, UTC).isoformat(timespec="seconds"),
+        "clock_synced": clock_synced,
+        "device": asdict(device),
+        "cameras": list(cameras),
+        "features": list(features),
+        "limits": dict(limits),
+        "mqtt": {"protocol": protocol, "response_prefixes": list(response_prefixes)},
+    }
+
+
+def health(
+    *,
+    ts: float,
+    state: HealthState,
+    reasons: Sequence[Reason],
+    uptime_s: float,
+    device_restarts: int,
+    reconnects: int,
+    dropped: Mapping[str, int],
+) -> Payload:
+    """`N/health`."""
+    return {
+        "v": VERSION,
+        "ts": number(ts, 3),
+        "state": state,
+        "reasons": [{"code": r.code, "since": number(r.since), "text": r.text} for r in reasons],
+        "uptime_s": int(uptime_s),
+        "device_restarts": device_restarts,
+        "mqtt": {"reconnects": reconnects, "dropped": dict(dropped)},
+    }
+
+
+def metrics(
+    *,
+    ts: float,
+    interval_s: float,
+    fps: float | None,
+    latency_ms: tuple[float | None, float | None, float | None],
+    batch_mean: float | None,
+    queue_depth: int,
+    frames_total: int,
+    frames_dropped_total: int,
+    device: Mapping[str, float | None],
+    host: Mapping[str, float | None],
+    cameras: Mapping[str, CameraRates],
+) -> Payload:
+    """`N/metrics`. `latency_ms` is p50, p95, p99; `device` and `host` hold figures with their unit in the key."""
+    p50, p95, p99 = (number(value) for value in latency_ms)
+    return {
+        "v": VERSION,
+        "ts": number(ts, 3),
+        "interval_s": number(interval_s),
+        "fps": number(fps),
+        "latency_ms": {"p50": p50, "p95": p95, "p99": p99},
+        "batch_mean": number(batch_mean, 2),
+        "queue_depth": queue_depth,
+        "frames_total": frames_total,
+        "frames_dropped_total": frames_dropped_total,
+        "device": {key: number(value) for key, value in device.items()},
+        "host": {key: number(value) for key, value in host.items()},
+        "cameras": {
+            name: {
+                "fps_in": number(rates.fps_in),
+                "fps_out": number(rates.fps_out),
+                "dropped_total": rates.dropped_total,
+            }
+            for name, rates in cameras.items()
+        },
+    }
+
+
+def settings(
+    *, revision: int, model: str | None, batch_size: int | None, log_level: str, pending: str | None = None
+) -> Payload:
+    """`N/settings`: what is in effect."""
+    return {
+        "v": VERSION,
+        "revision": revision,
+        "model": model,
+        "batch_size": batch_size,
+        "log_level": log_level,
+        "pending": pending,
+    }
+
+
+def models(entries: Sequence[ModelEntry]) -> Payload:
+    """`N/models`."""
+    return {"v": VERSION, "models": [{**asdict(entry), "input": list(entry.input)} for entry in entries]}
+
+
+def camera_state(
+    *,
+    ts: float,
+    fps: float | None,
+    stale: float | None,
+    model: str | None,
+    labels: Sequence[str],
+    objects: Mapping[str, int],
+) -> Payload:
+    """`C/state`. Each of `labels` is in `objects`, if only with 0; `stale` is since when (Unix seconds) counts are old
+    because the camera or inference failed, None while they are fresh."""
+    return {
+        "v": VERSION,
+        "ts": number(ts, 3),
+        "fps": number(fps),
+        "stale": number(stale),
+        "model": model,
+        "objects": {label: objects.get(label, 0) for label in labels},
+    }
+
+
+def camera_settings(
+    *,
+    revision: int,
+    enabled: bool,
+    threshold: float,
+    max_fps: float | None,
+    labels: Sequence[str],
+    models: Sequence[str],
+    source: str,
+) -> Payload:
+    """`C/settings`: what is in effect. `source` comes redacted: no user, password or query value."""
+    return {
+        "v": VERSION,
+        "revision": revision,
+        "enabled": enabled,
+        "threshold": number(threshold, 4),
+        "max_fps": number(max_fps, 3),
+        "labels": list(labels),
+        "models": list(models),
+        "source": source,
+    }
+
+
+def detections(
+    *,
+    ts: float,
+    frame: int,
+    model: str,
+    width: int,
+    height: int,
+    latency_ms: float,
+    found: Detections,
+    labels: Sequence[str],
+) -> Payload:
+    """`C/detections`: what one model saw in one frame, scores descending. A box reaches no further than the frame, and
+    a class without a label is told by its number."""
+    shown = slice(MAX_DETECTIONS)
+    boxes = np.clip(found.boxes[shown], 0.0, 1.0).astype(np.float64).round(4).tolist()
+    scores = found.scores[shown].astype(np.float64).round(3).tolist()
+    classes = found.classes[shown].tolist()
+    document: Payload = {
+        "v": VERSION,
+        "ts": number(ts, 3),
+        "frame": frame,
+        "model": model,
+        "w": width,
+        "h": height,
+        "latency_ms": number(latency_ms),
+        "dets": [
+            {"l": labels[index] if 0 <= index < len(labels) else str(index), "s": score, "b": box}
+            for index, score, box in zip(classes, scores, boxes, strict=True)
+        ],
+    }
+    if len(found) > MAX_DETECTIONS:
+        document["more"] = len(found) - MAX_DETECTIONS
+    return document
+
+
+def event(event_type: str, *, ts: float, event_id: str, **fields: object) -> Payload:
+    """`N/event` and `C/event`; the outbox adds `seq` and `replayed`."""
+    return {"v": VERSION, "event_type": event_type, "id": event_id, "ts": number(ts, 3), **fields}

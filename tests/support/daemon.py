@@ -1,0 +1,124 @@
+"""The daemon as its users run it: a real child process with a configuration file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from tests.support.broker import Broker
+from tests.support.waiting import wait_for
+
+NODE = "test-node"
+BASE = f"hailod/{NODE}"
+FRONT = f"{BASE}/cam/front"
+
+SEES_TWO = """\
+labels = ["person", "car"]
+[simulator]
+classes = 2
+input = [96, 128]
+switch_ms = 0.0
+frame_ms = 2.0
+[[simulator.detections]]
+class_id = 0
+score = 0.9
+box = [0.1, 0.2, 0.3, 0.8]
+[[simulator.detections]]
+class_id = 1
+score = 0.6
+box = [0.5, 0.5, 0.9, 0.9]
+"""
+
+
+class Daemon:
+    """`hailod run` on a configuration written for it; everything it prints is kept."""
+
+    def __init__(
+        self, directory: Path, broker: Broker, body: str, *, device: str | None = None, head: str = ""
+    ) -> None:
+        self.directory = directory
+        self.path = directory / "hailod.toml"
+        simulated = (
+            f'[device]\nbackend = "simulated"\n[device.simulated]\nconfigure_s = 0.05\nserial = "{os.getpid()}"\n'
+        )
+        head += (
+            f'schema = 1\nnode = "{NODE}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
+        )
+        self.path.write_text(head + (simulated if device is None else device) + body)
+        self.lines: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> Daemon:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hailod", "run", "--config", str(self.path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+        )
+        self._reader = threading.Thread(target=self._read, name="daemon output")
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self._collect()
+        if kind is not None:
+            print("\n".join(self.lines[-60:]))
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def host(self) -> int:
+        """The process id of the device host; waits for it to run."""
+        return wait_for(self._host, what="a device host runs")
+
+    def hosts(self) -> list[int]:
+        """Process ids of the device hosts that live now."""
+        children = psutil.Process(self.process.pid).children()
+        return [c.pid for c in children if c.status() != psutil.STATUS_ZOMBIE and "hailod.device.host" in c.cmdline()]
+
+    def stop(self, timeout: float = 15.0) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 15.0) -> int:
+        """Wait for its end; returns the exit code."""
+        code = self.process.wait(timeout)
+        self._collect()
+        return code
+
+    def _host(self) -> int | None:
+        hosts = self.hosts()
+        return hosts[0] if hosts else None
+
+    def _collect(self) -> None:
+        self.process.wait(15)
+        assert self._reader is not None
+        self._reader.join(15)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))

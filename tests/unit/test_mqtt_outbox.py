@@ -1,0 +1,374 @@
+"""The outbox: what is told when, and what is given up, without a network."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hailod.clock import FakeClock
+from hailod.mqtt.lanes import Drop, Kind, StatePolicy
+from hailod.mqtt.messages import ReplyTo
+from hailod.mqtt.outbox import CAMERA_STATE, HEALTH, MAX_DOCUMENT, Outbox, Outgoing
+from hailod.mqtt.topics import Topics
+
+TOPICS = Topics("pi")
+FRONT = TOPICS.camera("front")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def outbox(clock: FakeClock) -> Outbox:
+    return Outbox(TOPICS, clock)
+
+
+def drain(outbox: Outbox) -> list[Outgoing]:
+    """Everything that may go now, each acknowledged at once."""
+    taken = []
+    while (outgoing := outbox.take()) is not None:
+        outbox.done(outgoing)
+        taken.append(outgoing)
+    return taken
+
+
+def told(outbox: Outbox) -> list[tuple[str, Any]]:
+    return [
+        (o.topic, json.loads(o.payload) if o.payload.startswith(b"{") else o.payload.decode()) for o in drain(outbox)
+    ]
+
+
+def test_nothing_goes_out_while_offline(outbox: Outbox) -> None:
+    """Without a broker nothing is taken, whatever waits."""
+    outbox.state(TOPICS.info, {"v": 1})
+    outbox.event(TOPICS.event, {"v": 1})
+    outbox.reply(ReplyTo(TOPICS.reply("ping")), {"v": 1})
+    assert outbox.take() is None
+    assert outbox.wait_s() is None
+
+
+def test_announcement_has_the_order_of_the_contract(outbox: Outbox) -> None:
+    """At every connect state is told as info, models, settings, health, cameras, and the node's status last."""
+    outbox.state(TOPICS.status, "online")
+    outbox.event(TOPICS.event, {"event_type": "x"})
+    outbox.state(FRONT.status, "online")
+    outbox.state("homeassistant/device/hailod_pi/config", {"v": 1})
+    for topic in (FRONT.state, FRONT.settings, TOPICS.health, TOPICS.settings, TOPICS.models, TOPICS.info):
+        outbox.state(topic, {"v": 1})
+    outbox.online()
+    outbox.stream(TOPICS.metrics, {"fps": 1}, 1.0)
+    assert [topic for topic, _ in told(outbox)] == [
+        TOPICS.info,
+        TOPICS.models,
+        TOPICS.settings,
+        TOPICS.health,
+        FRONT.state,
+        FRONT.settings,
+        FRONT.status,
+        "homeassistant/device/hailod_pi/config",
+        TOPICS.status,
+        TOPICS.event,
+        TOPICS.metrics,
+    ]
+
+
+def test_announcement_waits_for_room_with_everything_behind_it(outbox: Outbox) -> None:
+    """A stream never overtakes the announcement, even when only streams may be sent."""
+    outbox.state(TOPICS.info, {"v": 1})
+    outbox.online()
+    outbox.stream(TOPICS.metrics, {"fps": 1}, 1.0)
+    assert outbox.take(room=False) is None
+    assert outbox.wait_s(room=False) is None
+    assert [topic for topic, _ in told(outbox)] == [TOPICS.info, TOPICS.metrics]
+
+
+def test_every_connect_tells_all_state_again(outbox: Outbox) -> None:
+    """A broker that lost its retained messages has all of them after the next connect, as they are by then."""
+    outbox.state(TOPICS.info, {"v": 1})
+    outbox.state(TOPICS.settings, {"revision": 1})
+    outbox.online()
+    drain(outbox)
+    outbox.offline()
+    outbox.state(TOPICS.settings, {"revision": 2})
+    outbox.state(TOPICS.settings, {"revision": 3})
+    outbox.online()
+    assert told(outbox) == [(TOPICS.info, {"v": 1}), (TOPICS.settings, {"revision": 3})]
+
+
+def test_unchanged_state_is_not_told_before_its_keep_alive(outbox: Outbox, clock: FakeClock) -> None:
+    """A document that differs only in `ts` is told again when its keep-alive period is over, not before."""
+    outbox.online()
+    outbox.state(FRONT.state, {"ts": 1.0, "objects": {"person": 1}}, CAMERA_STATE)
+    assert len(drain(outbox)) == 1
+    clock.advance(29.0)
+    outbox.state(FRONT.state, {"ts": 30.0, "objects": {"person": 1}}, CAMERA_STATE)
+    assert drain(outbox) == []
+    clock.advance(1.0)
+    outbox.state(FRONT.state, {"ts": 31.0, "objects": {"person": 1}}, CAMERA_STATE)
+    assert told(outbox) == [(FRONT.state, {"ts": 31.0, "objects": {"person": 1}})]
+
+
+def test_changed_state_is_coalesced_to_its_interval(outbox: Outbox, clock: FakeClock) -> None:
+    """Of many changes within the interval only the latest is told, when the interval is over."""
+    outbox.online()
+    outbox.state(FRONT.state, {"n": 0}, CAMERA_STATE)
+    drain(outbox)
+    for n in range(1, 9):
+        clock.advance(0.05)
+        outbox.state(FRONT.state, {"n": n}, CAMERA_STATE)
+    assert drain(outbox) == []
+    assert outbox.wait_s() == pytest.approx(0.1)
+    clock.advance(0.11)
+    assert told(outbox) == [(FRONT.state, {"n": 8})]
+
+
+def test_a_change_taken_back_in_time_is_not_told(outbox: Outbox, clock: FakeClock) -> None:
+    """State that is back at what was told last needs no message."""
+    outbox.online()
+    outbox.state(FRONT.state, {"n": 0}, CAMERA_STATE)
+    drain(outbox)
+    outbox.state(FRONT.state, {"n": 1}, CAMERA_STATE)
+    outbox.state(FRONT.state, {"n": 0}, CAMERA_STATE)
+    clock.advance(1.0)
+    assert drain(outbox) == []
+
+
+def test_small_moves_of_a_figure_are_no_change(outbox: Outbox, clock: FakeClock) -> None:
+    """A rate that moves by less than its dead band, compared with what was told, is not told."""
+    outbox.online()
+    for fps, expected in ((15.0, 1), (15.3, 0), (15.49, 0), (15.6, 1), (15.2, 0)):
+        outbox.state(FRONT.state, {"fps": fps}, CAMERA_STATE)
+        assert len(drain(outbox)) == expected, fps
+        clock.advance(1.0)
+
+
+def test_health_changes_by_state_and_reasons_only(outbox: Outbox, clock: FakeClock) -> None:
+    """Uptime and counters do not make health news; a new reason does."""
+    outbox.online()
+    outbox.state(TOPICS.health, {"state": "ok", "reasons": [], "uptime_s": 1, "mqtt": {"reconnects": 0}}, HEALTH)
+    drain(outbox)
+    clock.advance(5.0)
+    outbox.state(TOPICS.health, {"state": "ok", "reasons": [], "uptime_s": 6, "mqtt": {"reconnects": 1}}, HEALTH)
+    assert drain(outbox) == []
+    outbox.state(TOPICS.health, {"state": "ok", "reasons": [{"code": "x"}], "uptime_s": 6}, HEALTH)
+    assert len(drain(outbox)) == 1
+
+
+def test_text_and_documents_may_follow_each_other() -> None:
+    """Plain text is compared as a whole."""
+    assert StatePolicy().unchanged("online", "online")
+    assert not StatePolicy().unchanged("online", "offline")
+    assert not StatePolicy().unchanged("online", {"v": 1})
+    assert not StatePolicy().unchanged({"v": 1}, {"v": 1, "new": None})
+
+
+def test_forgotten_topic_is_cleared_once_and_not_announced(outbox: Outbox) -> None:
+    """The retained messages of a removed camera are cleared, also when it was removed while offline."""
+    outbox.state(FRONT.state, {"v": 1})
+    outbox.online()
+    drain(outbox)
+    outbox.offline()
+    outbox.forget(FRONT.state)
+    outbox.online()
+    (cleared,) = drain(outbox)
+    assert (cleared.topic, cleared.payload, cleared.retain) == (FRONT.state, b"", True)
+    outbox.offline([cleared])
+    outbox.online()
+    assert [o.payload for o in drain(outbox)] == [b""], "not acknowledged, so cleared again"
+    outbox.offline()
+    outbox.online()
+    assert drain(outbox) == []
+
+
+def test_stream_is_skipped_while_offline(outbox: Outbox) -> None:
+    """Detections without a broker are dropped and counted, never kept."""
+    outbox.stream(FRONT.detections, {"n": 1}, 5.0)
+    outbox.online()
+    assert drain(outbox) == []
+    assert outbox.dropped == {"detections": 1}
+
+
+def test_stream_is_skipped_while_the_last_is_on_its_way(outbox: Outbox, clock: FakeClock) -> None:
+    """A slow socket gets no second message of a stream before the first has left."""
+    outbox.online()
+    outbox.stream(FRONT.detections, {"n": 1}, 5.0)
+    first = outbox.take()
+    assert first is not None
+    assert (first.qos, first.retain) == (0, False)
+    clock.advance(1.0)
+    outbox.stream(FRONT.detections, {"n": 2}, 5.0)
+    assert outbox.take() is None
+    outbox.done(first)
+    clock.advance(1.0)
+    outbox.stream(FRONT.detections, {"n": 3}, 5.0)
+    assert told(outbox) == [(FRONT.detections, {"n": 3})]
+    assert outbox.dropped == {"detections": 1}
+
+
+def test_stream_keeps_to_its_rate(outbox: Outbox, clock: FakeClock) -> None:
+    """Thirty frames a second give five messages a second; the others are paced, which is no loss."""
+    outbox.online()
+    sent = 0
+    for number in range(300):
+        outbox.stream(FRONT.detections, {"n": number}, 5.0)
+        sent += len(drain(outbox))
+        clock.advance(1 / 30)
+    assert sent == pytest.approx(50, abs=2)
+    assert outbox.dropped == {}
+    assert outbox.drops["detections", Drop.PACED] == 300 - sent
+
+
+def test_stream_of_rate_zero_is_off(outbox: Outbox) -> None:
+    """A rate of 0 turns a stream off without counting anything."""
+    outbox.online()
+    outbox.stream(FRONT.detections, {"n": 1}, 0.0)
+    assert drain(outbox) == []
+    assert outbox.drops == {}
+
+
+def test_events_are_numbered_per_topic(outbox: Outbox, clock: FakeClock) -> None:
+    """Each topic counts its events from 1, so that a gap shows a loss; they leave in the order in which they came."""
+    outbox.online()
+    for topic in (FRONT.event, TOPICS.event, FRONT.event):
+        outbox.event(topic, {"event_type": "x"})
+        clock.advance(0.001)
+    assert [(topic, document["seq"], document["replayed"]) for topic, document in told(outbox)] == [
+        (FRONT.event, 1, False),
+        (TOPICS.event, 1, False),
+        (FRONT.event, 2, False),
+    ]
+
+
+def test_events_of_an_outage_are_replayed_marked_and_slowly(outbox: Outbox, clock: FakeClock) -> None:
+    """After an outage events come in order, marked as replayed, at no more than 50 a second, before newer ones."""
+    for _ in range(100):
+        outbox.event(FRONT.event, {"event_type": "x"})
+    outbox.online()
+    outbox.event(FRONT.event, {"event_type": "x"})
+    seen: list[Any] = []
+    moments: list[float] = []
+    while outbox.waiting[Kind.EVENT]:
+        for _, document in told(outbox):
+            seen.append((document["seq"], document["replayed"]))
+            moments.append(clock.monotonic())
+        clock.advance(outbox.wait_s() or 0.0)
+    assert seen == [(seq, seq <= 100) for seq in range(1, 102)]
+    assert moments[99] - moments[0] == pytest.approx(99 / 50, abs=0.05)
+
+
+def test_unacknowledged_event_is_sent_again(outbox: Outbox, clock: FakeClock) -> None:
+    """What the broker did not acknowledge before the connection broke comes again, first, marked as replayed."""
+    outbox.online()
+    for _ in range(3):
+        outbox.event(FRONT.event, {"event_type": "x"})
+    taken = [outbox.take() for _ in range(3)]
+    unfinished = [outgoing for outgoing in taken[1:] if outgoing is not None]
+    outbox.offline(unfinished)
+    outbox.event(FRONT.event, {"event_type": "x"})
+    outbox.online()
+    seen = []
+    for _ in range(3):
+        seen += [(document["seq"], document["replayed"]) for _, document in told(outbox)]
+        clock.advance(0.02)
+    assert seen == [(2, True), (3, True), (4, True)]
+
+
+def test_event_backlog_is_bounded_by_number_and_age(outbox: Outbox, clock: FakeClock) -> None:
+    """Of more than 1000 events the oldest are given up, and those of ten minutes ago; both are counted."""
+    for _ in range(1010):
+        outbox.event(FRONT.event, {"event_type": "x"})
+    assert outbox.waiting[Kind.EVENT] == 1000
+    assert outbox.drops["event", Drop.OVERFLOW] == 10
+    clock.advance(601.0)
+    outbox.event(TOPICS.event, {"event_type": "y"})
+    outbox.online()
+    assert [topic for topic, _ in told(outbox)] == [TOPICS.event]
+    assert outbox.dropped == {"event": 1010}
+
+
+def test_node_events_are_throttled_and_do_not_hold_up_cameras(outbox: Outbox, clock: FakeClock) -> None:
+    """The node's own events leave 20 at once and then 5 a second; a camera's event does not wait behind them."""
+    outbox.online()
+    for _ in range(30):
+        outbox.event(TOPICS.event, {"event_type": "x"})
+    outbox.event(FRONT.event, {"event_type": "x"})
+    assert [topic for topic, _ in told(outbox)] == [TOPICS.event] * 20 + [FRONT.event]
+    clock.advance(1.0)
+    assert len(drain(outbox)) == 5
+
+
+def test_reply_is_given_up_after_a_minute(outbox: Outbox, clock: FakeClock) -> None:
+    """A reply that no broker took for a minute is dropped; a younger one is sent with its correlation data."""
+    outbox.reply(ReplyTo("hailod/client/a"), {"n": 1})
+    clock.advance(50.0)
+    outbox.reply(ReplyTo("hailod/client/b", b"\x00\xff"), {"n": 2})
+    clock.advance(11.0)
+    outbox.online()
+    (reply,) = drain(outbox)
+    assert (reply.topic, reply.correlation, reply.qos, reply.retain) == ("hailod/client/b", b"\x00\xff", 1, False)
+    assert outbox.dropped == {"reply": 1}
+
+
+def test_replies_are_bounded(outbox: Outbox) -> None:
+    """A flood of commands during an outage keeps no more than 64 replies."""
+    for number in range(100):
+        outbox.reply(ReplyTo("hailod/client/a"), {"n": number})
+    assert outbox.waiting[Kind.REPLY] == 64
+    assert outbox.dropped == {"reply": 36}
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"fps": float("nan")}, Drop.NOT_JSON),
+        ({"fps": float("inf")}, Drop.NOT_JSON),
+        ({"array": object()}, Drop.NOT_JSON),
+        ({"text": "\ud800"}, Drop.NOT_JSON),
+        ({"text": "x" * MAX_DOCUMENT}, Drop.TOO_LARGE),
+    ],
+)
+def test_unsendable_document_is_refused_counted_and_logged_once(
+    outbox: Outbox, clock: FakeClock, document: dict[str, object], reason: Drop
+) -> None:
+    """What is no JSON or too large never reaches the network and does not block what follows; one log line says so."""
+    outbox.online()
+    with capture_logs() as lines:
+        for _ in range(3):
+            outbox.state(TOPICS.info, document)
+            outbox.stream(TOPICS.metrics, document, 10.0)
+            assert drain(outbox) == []
+            clock.advance(1.0)
+            outbox.offline()
+            outbox.online()
+    assert outbox.drops["state", reason] >= 3
+    assert outbox.drops["metrics", reason] == 3
+    assert [line["topic"] for line in lines] == [TOPICS.info, TOPICS.metrics]
+    outbox.stream(TOPICS.metrics, {"fps": 1.0}, 10.0)
+    assert told(outbox) == [(TOPICS.metrics, {"fps": 1.0})]
+
+
+def test_packet_limit_of_the_broker_is_kept(outbox: Outbox) -> None:
+    """A document that with its topic exceeds the broker's largest packet is not sent to it."""
+    outbox.online(max_packet=200)
+    outbox.state(TOPICS.info, {"text": "x" * 180})
+    outbox.state(TOPICS.models, {"text": "x" * 100})
+    assert [topic for topic, _ in told(outbox)] == [TOPICS.models]
+    assert outbox.drops["state", Drop.TOO_LARGE] == 1
+
+
+def test_producers_wake_the_sender(outbox: Outbox) -> None:
+    """Everything that can be sent wakes the MQTT thread; a stream that is skipped does not."""
+    wakes: list[None] = []
+    outbox.attach(lambda: wakes.append(None))
+    outbox.stream(TOPICS.metrics, {"fps": 1}, 1.0)
+    assert len(wakes) == 0
+    outbox.state(TOPICS.info, {"v": 1})
+    outbox.event(TOPICS.event, {"v": 1})
+    outbox.reply(ReplyTo("hailod/client/a"), {"v": 1})
+    outbox.forget(TOPICS.info)
+    assert len(wakes) == 4
