@@ -1,0 +1,240 @@
+"""What is in flight on the device: the one table in which dispatcher, results thread and control thread meet.
+
+The dispatcher asks for `room` and calls `submit`, the results thread `receive`, the control thread opens, pauses and
+ends sessions. A batch leaves the table exactly once: completed, or abandoned together with its host.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hailod.clock import Clock
+from hailod.device.protocol import JOB_BYTES, MAX_IN_FLIGHT, Completed, Submit
+from hailod.device.recovery import Fault, cure_of
+from hailod.device.slots import SlotPool
+from hailod.errors import DeviceError, DeviceHung, DeviceLost, DeviceRejected, DeviceUnavailable, SessionLost
+from hailod.mailbox import Item
+from hailod.types import ModelTensors
+
+log = structlog.get_logger(__name__)
+
+RECEIVE_TIMEOUT_S = 0.5
+_RCVTIMEO = struct.pack("@ll", int(RECEIVE_TIMEOUT_S), int(RECEIVE_TIMEOUT_S % 1 * 1e6))
+
+EXCEPTIONS: dict[Fault, type[DeviceError]] = {
+    Fault.UNAVAILABLE: DeviceUnavailable,
+    Fault.REJECTED: DeviceRejected,
+    Fault.SESSION_LOST: SessionLost,
+    Fault.DEVICE_LOST: DeviceLost,
+    Fault.HUNG: DeviceHung,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model as the device is asked to load it."""
+
+    name: str
+    path: Path
+    batch_size: int
+    score_floor: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """A model that is configured in one host: its tensors, its slots, and how many frames may be in flight."""
+
+    spec: ModelSpec
+    key: int
+    generation: int
+    tensors: ModelTensors
+    pool: SlotPool
+    batch_size: int
+    window: int
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Frames sent as one job, with what is needed to finish them. Times are monotonic seconds.
+
+    `context` is whatever the dispatcher wants to find again beside the results, one entry per item.
+    """
+
+    session: Session
+    items: Sequence[Item]
+    slots: list[int]
+    context: Sequence[object]
+    taken: float
+    submitted: float = 0.0
+    job: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Done:
+    """The outputs in the batch's slots are valid. `started`: the host took the job up; `ended`: its callback ran."""
+
+    batch: Batch
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """The batch has no results, and its slots are not to be used again."""
+
+    batch: Batch
+    error: DeviceError
+
+
+Completion = Done | Failed
+
+
+class Flight:
+    """The table and the jobs socket of the present host. Thread-safe."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._numbers = itertools.count(1)
+        self._jobs: socket.socket | None = None
+        self._generation = 0
+        self._accepting = False
+        self._closed = False
+        self._deaf = False
+        self._batches: dict[int, Batch] = {}
+        self._frames: Counter[int] = Counter()
+
+    # -- the control thread ------------------------------------------------------------------------------------------
+
+    def attach(self, jobs: socket.socket, generation: int) -> None:
+        """Jobs go to and come from this host from now on, once `accept` allows them."""
+        jobs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _RCVTIMEO)
+        with self._lock:
+            self._jobs, self._generation = jobs, generation
+            self._accepting = self._deaf = False
+            self._changed.notify_all()
+
+    def accept(self, accepting: bool) -> None:
+        """Whether jobs may be sent."""
+        with self._lock:
+            self._accepting = accepting
+
+    def abandon(self, error: DeviceError) -> list[Failed]:
+        """The host is given up: nothing is sent to it any more, and all that it holds has failed."""
+        with self._lock:
+            self._accepting = False
+            batches = list(self._batches.values())
+            self._batches.clear()
+            self._frames.clear()
+        return [Failed(batch, error) for batch in batches]
+
+    def close(self) -> None:
+        """Wake the results thread for good."""
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def empty(self) -> bool:
+        with self._lock:
+            return not self._batches
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest job was sent, None if there is none."""
+        with self._lock:
+            return next(iter(self._batches.values())).submitted if self._batches else None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether the host let its jobs socket run full."""
+        with self._lock:
+            return self._deaf
+
+    # -- the dispatcher ----------------------------------------------------------------------------------------------
+
+    def room(self, session: Session) -> int:
+        """How many more frames `session` takes now."""
+        with self._lock:
+            if not self._accepting or session.generation != self._generation or len(self._batches) >= MAX_IN_FLIGHT:
+                return 0
+            return min(session.window - self._frames[session.key], session.pool.free)
+
+    def frames(self, session: Session) -> int:
+        """How many frames of `session` are on the device."""
+        with self._lock:
+            return self._frames[session.key]
+
+    def submit(self, batch: Batch) -> DeviceError | None:
+        """Send the batch; an error if it cannot be sent, and then it still belongs to the caller. Never blocks."""
+        batch.job = next(self._numbers)
+        session = batch.session
+        data = Submit(session.key, session.generation, batch.job, bytes(batch.slots)).pack()
+        with self._lock:
+            if self._jobs is None or not self._accepting or session.generation != self._generation:
+                return SessionLost("the device is being replaced")
+            batch.submitted = self._clock.monotonic()
+            self._batches[batch.job] = batch
+            self._frames[session.key] += len(batch.items)
+            try:
+                # Under the lock, because the socket must not be closed meanwhile; it does not block.
+                self._jobs.send(data, socket.MSG_DONTWAIT)
+            except OSError as error:
+                self._leave(batch)
+                self._deaf = error.errno == errno.EAGAIN
+                return DeviceLost(f"device host does not listen: {error.strerror}")
+        return None
+
+    # -- the results thread ------------------------------------------------------------------------------------------
+
+    def receive(self) -> Completion | None:
+        """The next completion, or None after `RECEIVE_TIMEOUT_S` without one."""
+        with self._lock:
+            if self._jobs is None and not self._closed:
+                self._changed.wait(RECEIVE_TIMEOUT_S)
+            jobs = self._jobs
+        if jobs is None:
+            return None
+        try:
+            data = jobs.recv(JOB_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            log.debug("jobs channel broke", reason=error.strerror)
+            data = b""
+        if not data:
+            self._detach(jobs)
+            return None
+        completed = Completed.unpack(data)
+        with self._lock:
+            batch = self._batches.get(completed.job)
+            if batch is None or completed.generation != batch.session.generation:
+                return None
+            self._leave(batch)
+        if completed.status:
+            error_class = EXCEPTIONS[cure_of(completed.status).fault]
+            return Failed(batch, error_class(f"HailoRT status {completed.status}", status=completed.status))
+        return Done(batch, completed.started_ns / 1e9, completed.ended_ns / 1e9)
+
+    def _leave(self, batch: Batch) -> None:
+        """The batch is no longer in flight; the lock is held."""
+        del self._batches[batch.job]
+        self._frames[batch.session.key] -= len(batch.items)
+
+    def _detach(self, jobs: socket.socket) -> None:
+        """The other end is closed: only the reader closes the socket, so that nobody reads a number that was reused."""
+        with self._lock:
+            if self._jobs is jobs:
+                self._jobs = None
+            jobs.close()
