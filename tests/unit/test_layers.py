@@ -37,7 +37,7 @@ NEIGHBOURS = {
 # Libraries that one place alone knows, so that what they do wrong is dealt with there.
 CONFINED = {
     "hailo_platform": "device/host.py simulator",
-    "paho": "mqtt/client.py mqtt/probe.py",
+    "paho": "mqtt/session.py mqtt/probe.py",
     "av": "sources/stream.py",
     "picamera2": "sources/csi.py",
     "systemd": "sd.py logs.py",
@@ -55,7 +55,7 @@ IMPURE_MODULES = (
 LAST_RESORTS = {
     "worker.py": "a thread ends",
     "checks.py": "a thread ends",
-    "mqtt/client.py": "paho's network thread calls, and would end by it",
+    "mqtt/client.py": "what paho and the handlers of messages raise would end the MQTT thread",
     "device/host.py": "HailoRT's thread calls and would abort the process; and this process ends",
     "simulator/pipeline.py": "the simulated device's thread ends, or calls back as HailoRT does",
 }
@@ -226,7 +226,7 @@ def test_breach_is_found(rule, path: str, source: str) -> None:
     [
         ("pipeline/results.py", "from hailod.decode.base import Decoder\nfrom hailod.types import Detections"),
         ("decode/nms.py", "from hailod.models.manifest import Manifest\nimport numpy as np"),
-        ("mqtt/client.py", "from hailod.mqtt.outbox import Outbox\nimport paho.mqtt.client"),
+        ("mqtt/session.py", "from hailod.mqtt.outbox import Outbox\nimport paho.mqtt.client"),
         ("cli/run.py", "from hailod import app\nprint('ready')"),
         ("mailbox.py", "import time\ntime.monotonic()"),
         ("mailbox.py", "try:\n    f()\nexcept BaseException:\n    g()\n    raise"),
