@@ -10,9 +10,11 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
+
+from pydantic import SecretStr
 
 from hailod.config.load import DEFAULT_PATH, Loaded, load
 from hailod.errors import ConfigError, HailodError
@@ -85,12 +87,22 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace, env: Mapping[str, str] | None = None) -> Loaded:
-    """The settings that `--config`, the environment and systemd's credentials give. Raises ConfigError."""
-    from hailod.sources import validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
+    """The settings that `--config`, the environment and systemd's credentials give; raises ConfigError.
+
+    Relative paths of camera sources are taken from the configuration's directory, as those of models are.
+    """
+    from hailod.sources import anchored, validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
 
     env = os.environ if env is None else env
     directory = env.get("CREDENTIALS_DIRECTORY")
-    return load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
+    loaded = load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
+    cameras = {
+        name: camera.model_copy(
+            update={"source": SecretStr(anchored(camera.source.get_secret_value(), loaded.config_dir))}
+        )
+        for name, camera in loaded.settings.cameras.items()
+    }
+    return replace(loaded, settings=loaded.settings.model_copy(update={"cameras": cameras}))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
