@@ -27,6 +27,8 @@ from hailod.worker import Worker
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.25
+# What is read of one host before the others have their turn.
+_READS = 64
 STDERR_LINES = 20
 STDERR_LINES_PER_S = 10
 _LINE_BYTES = 400
@@ -126,8 +128,6 @@ class Spawner:
 
     def stop(self, deadline: float) -> bool:
         """Kill every host and wait up to `deadline` seconds for them to be reaped; says whether all were."""
-        for generation in list(self._hosts):
-            self.kill(generation)
         self.worker.stop()
         self._wake()
         ended = self.worker.join(deadline)
@@ -156,6 +156,8 @@ class Spawner:
                 self._spawn(*self._requests.popleft())
             for host in list(self._hosts.values()):
                 self._attend(host, ready)
+                if worker.stopping.is_set():
+                    self.kill(host.generation)
 
     def _spawn(self, generation: int, extra: Mapping[str, str]) -> None:
         jobs, host_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -204,8 +206,8 @@ class Spawner:
             self._on_event(HostStopped(host.generation))
 
     def _hear(self, host: _Host) -> None:
-        """Every message that lies ready; a host that talks nonsense is killed."""
-        while True:
+        """The messages that lie ready; a host that talks nonsense is killed."""
+        for _ in range(_READS):
             try:
                 received = receive_control(host.control, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -224,7 +226,7 @@ class Spawner:
 
     def _drain(self, host: _Host) -> None:
         """Log what the host wrote to standard error, so many lines a second and no more; keep the last ones."""
-        while True:
+        for _ in range(_READS):
             try:
                 data = os.read(host.stderr, 65536)
             except BlockingIOError:
@@ -263,6 +265,8 @@ class Spawner:
         code = host.process.wait()
         self._hear(host)
         self._drain(host)
+        if host.partial.strip():
+            host.lines.append(host.partial[:_LINE_BYTES].decode(errors="replace").rstrip())
         reason = f"killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exited with code {code}"
         for fd in (host.pidfd, host.control.fileno(), host.stderr):
             self._forget(fd)
