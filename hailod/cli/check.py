@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sized
 from functools import partial
 from pathlib import Path
 
+from hailod import logs
 from hailod.checks import Check, Result, Status, run_checks
 from hailod.cli import EXIT_FAILED, add_config_option, load_config
 from hailod.clock import Clock, SystemClock
-from hailod.config.load import Layer, Loaded
+from hailod.config.load import Layer, Loaded, secrets_in
 from hailod.config.model import CameraSettings, Settings
 from hailod.errors import ConfigError, SourceEnded, SourceError
 from hailod.redact import secrets_of
@@ -31,6 +32,11 @@ def run(args: argparse.Namespace) -> int:
         for problem in str(error).splitlines():
             _print(Result(Status.FAIL, "config", problem))
         return error.exit_code
+    secrets = logs.SecretFilter()
+    for secret in secrets_in(loaded.settings):
+        secrets.add(secret)
+    # What is found is told by the results; the log of the parts that are tried is for those who ask for it.
+    logs.configure("error", secrets)
     clock = SystemClock()
     worst = Status.OK
     for result in run_checks(list(checks(loaded, clock)), clock):

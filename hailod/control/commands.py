@@ -79,15 +79,15 @@ class Commands:
         parsed = commands.parse(inbound, self._topics)
         if parsed is None:
             return
-        if isinstance(parsed, Refusal):
-            if parsed.clear:
-                self._outbox.forget(parsed.origin.topic)
-            self._refuse(parsed.origin, parsed.error)
-            return
+        if isinstance(parsed, Refusal) and parsed.clear:
+            self._outbox.forget(parsed.origin.topic)
         try:
             self._limit.check()
         except CommandError as error:
             self._refuse(parsed.origin, error)
+            return
+        if isinstance(parsed, Refusal):
+            self._refuse(parsed.origin, parsed.error)
             return
         if not self._cache.claim(parsed.origin):
             stored = self._cache.stored(parsed.origin)

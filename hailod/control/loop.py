@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 TICK_S = 0.1
 # Events taken between two looks at the clocks.
 BURST = 200
+# A broker that starts together with us gets so long.
+BROKER_PATIENCE_S = 5.0
 # So long after the last outputs that could not be decoded they are over.
 TROUBLE_HOLD_S = 60.0
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
@@ -91,13 +93,17 @@ class Control:
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
         self._trouble_over: dict[str, float] = {}
+        # When a broker that was never reached becomes a condition; None once one was.
+        self._broker_due: float | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start engine and cameras, and have all that is to be told ready for the first connection to the broker."""
         parts = self._parts
-        self._next_metrics = parts.clock.monotonic() + self._settings.mqtt.metrics_interval
+        now = parts.clock.monotonic()
+        self._next_metrics = now + self._settings.mqtt.metrics_interval
+        self._broker_due = now + BROKER_PATIENCE_S
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
             self._note(parts.health.raise_(Code.SIMULATED, "the device is simulated", parts.clock.wall()))
@@ -189,6 +195,9 @@ class Control:
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
+        if self._broker_due is not None and now >= self._broker_due:
+            self._broker_due = None
+            self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
         for model in [model for model, over in self._trouble_over.items() if now >= over]:
             del self._trouble_over[model]
             self._note(parts.health.clear(Code.DECODE_ERRORS, model))
@@ -291,6 +300,7 @@ class Control:
 
     def _broker(self, link: LinkState) -> None:
         if link.connected:
+            self._broker_due = None
             self._note(self._parts.health.clear(Code.BROKER_DOWN))
             self._parts.reports.info(self._settings)
             self._parts.reports.metrics(self._settings)

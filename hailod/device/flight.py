@@ -30,6 +30,8 @@ from hailod.types import ModelTensors
 log = structlog.get_logger(__name__)
 
 RECEIVE_TIMEOUT_S = 0.5
+# Nothing more can come, but the reader may ask a few more times before it ends.
+_CLOSED_WAIT_S = 0.02
 _RCVTIMEO = struct.pack("@ll", int(RECEIVE_TIMEOUT_S), int(RECEIVE_TIMEOUT_S % 1 * 1e6))
 
 EXCEPTIONS: dict[Fault, type[DeviceError]] = {
@@ -205,8 +207,8 @@ class Flight:
         with self._lock:
             while self._replaced:
                 self._replaced.pop().close()
-            if self._jobs is None and not self._closed:
-                self._changed.wait(RECEIVE_TIMEOUT_S)
+            if self._jobs is None:
+                self._changed.wait(_CLOSED_WAIT_S if self._closed else RECEIVE_TIMEOUT_S)
             jobs = self._jobs
         if jobs is None:
             return None

@@ -39,6 +39,7 @@ PR_SET_PDEATHSIG = 1
 READY_TIMEOUT_MS = 10_000
 TELEMETRY_S = 10.0
 STATUS_INTERNAL = 8
+MAX_TEXT = 2000
 _INSTALL = "sudo apt install hailo-all (Hailo-8, Hailo-8L) or hailo-h10-all (Hailo-10H)"
 
 
@@ -85,8 +86,11 @@ class Host:
             except HailodError as error:
                 reply = self._failure(error, getattr(error, "status", None))
             except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
-                traceback.print_exc()
-                reply = self._failure(error, status_of(error))
+                status = status_of(error)
+                if status == STATUS_INTERNAL:
+                    # Not one of HailoRT's own words: whoever reads the log needs to know where it came from.
+                    traceback.print_exc()
+                reply = self._failure(error, status)
             finally:
                 for fd in fds:
                     os.close(fd)
@@ -164,10 +168,15 @@ class Host:
     def _failure(error: Exception, status: int | None) -> Message:
         """Our own errors are classed by name, the vendor's by status; the daemon does the classing."""
         text = str(error) or type(error).__name__
-        return {"type": "failed", "error": type(error).__name__, "status": status, "text": text}
+        return {"type": "failed", "error": type(error).__name__, "status": status, "text": text[:MAX_TEXT]}
 
     def _say(self, message: Message) -> None:
-        if not send_control(self._control, message):
+        try:
+            sent = send_control(self._control, message)
+        except ValueError as error:
+            sys.stderr.write(f"'{message['type']}' cannot be told: {error}\n")
+            sent = False
+        if not sent:
             self._dropped += 1
 
     # -- jobs --------------------------------------------------------------------------------------------------------
@@ -182,9 +191,11 @@ class Host:
                 model.configured.wait_for_async_ready(timeout_ms=READY_TIMEOUT_MS, frames_count=len(bindings))
                 model.configured.run_async(bindings, functools.partial(self._completed, submit.job, started))
             except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
-                traceback.print_exc()
-                self._say({"type": "fault", "stage": "submit", "status": status_of(error), "text": str(error)})
-                self._complete(submit.job, status_of(error), started)
+                status = status_of(error)
+                if status == STATUS_INTERNAL:
+                    traceback.print_exc()
+                self._say({"type": "fault", "stage": "submit", "status": status, "text": str(error)[:MAX_TEXT]})
+                self._complete(submit.job, status, started)
 
     def _completed(self, job: int, started: int, completion_info: Any) -> None:
         """HailoRT's callback, on its thread: must not raise and must not block."""
@@ -194,7 +205,7 @@ class Host:
                 self._complete(job, 0, started)
             else:
                 status = status_of(error)
-                self._say({"type": "fault", "stage": "completion", "status": status, "text": str(error)})
+                self._say({"type": "fault", "stage": "completion", "status": status, "text": str(error)[:MAX_TEXT]})
                 self._complete(job, status, started)
         except BaseException:  # noqa: BLE001 - an exception that left here would abort the process without a trace
             traceback.print_exc()

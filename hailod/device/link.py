@@ -29,6 +29,7 @@ KILL_TIMEOUT_S = 1.0
 # A watcher that slept this long itself accuses nobody of silence.
 OWN_GAP_S = 1.0
 
+_IDENTITY = ("arch", "name", "serial_tail", "firmware", "hailort")
 _OWN_ERRORS = {
     "DeviceUnavailable": Fault.UNAVAILABLE,
     "DeviceRejected": Fault.REJECTED,
@@ -265,8 +266,8 @@ class DeviceLink:
             case "failed":
                 self._refuse(message)
             case "open.done":
-                identity = message.get("identity")
-                self._host.identity = identity if isinstance(identity, dict) else {}
+                told = message.get("identity")
+                self._host.identity = {key: told.get(key) for key in _IDENTITY} if isinstance(told, dict) else {}
                 self._phase = Phase.UP
                 self._flight.accept(True)
                 self._emit(DeviceUp(self._host.identity))

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import structlog
@@ -160,39 +161,50 @@ class Spawner:
                     self.kill(host.generation)
 
     def _spawn(self, generation: int, extra: Mapping[str, str]) -> None:
-        jobs, host_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        control, host_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "hailod.device.host", str(host_jobs.fileno()), str(host_control.fileno())]
-        command.append(str(os.getpid()))
+        try:
+            host, started = self._launch(generation, extra)
+        except OSError as error:
+            self._on_event(HostFailed(generation, f"cannot start {sys.executable}: {error.strerror}"))
+            return
+        self._hosts[generation] = host
+        for fd in (host.pidfd, host.control.fileno(), host.stderr):
+            self._poll.register(fd, select.POLLIN)
+        self._on_event(started)
+
+    @staticmethod
+    def _launch(generation: int, extra: Mapping[str, str]) -> tuple[_Host, HostStarted]:
+        """Start the process; what was opened for it is closed again if it cannot be had (OSError)."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("HAILORT_")}
         environment |= {"HAILORT_LOGGER_PATH": "NONE", "PYTHONUNBUFFERED": "1", **extra}
-        try:
+        with ExitStack() as undo, ExitStack() as childs_ends:
+            jobs, host_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(jobs.close)
+            childs_ends.callback(host_jobs.close)
+            control, host_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(control.close)
+            childs_ends.callback(host_control.close)
+            # The link closes its own duplicate; the other is read here until the host has been reaped.
+            links_control = control.dup()
+            undo.callback(links_control.close)
+            numbers = (host_jobs.fileno(), host_control.fileno())
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, numbers for arguments
-                command,
+                [sys.executable, "-m", "hailod.device.host", *map(str, numbers), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(host_jobs.fileno(), host_control.fileno()),
+                pass_fds=numbers,
                 env=environment,
             )
-        except OSError as error:
-            jobs.close()
-            control.close()
-            self._on_event(HostFailed(generation, f"cannot start {sys.executable}: {error.strerror}"))
-            return
-        finally:
-            host_jobs.close()
-            host_control.close()
-        assert process.stderr is not None
-        stderr = process.stderr.fileno()
-        os.set_blocking(stderr, False)
-        host = _Host(generation, process, os.pidfd_open(process.pid), control, stderr)
-        self._hosts[generation] = host
-        for fd in (host.pidfd, control.fileno(), stderr):
-            self._poll.register(fd, select.POLLIN)
-        # The link closes its own duplicate; this one is read here until the host has been reaped.
-        self._on_event(HostStarted(generation, process.pid, jobs, control.dup()))
+            assert process.stderr is not None
+            undo.callback(process.stderr.close)
+            undo.callback(process.wait)
+            undo.callback(process.kill)
+            os.set_blocking(process.stderr.fileno(), False)
+            pidfd = os.pidfd_open(process.pid)
+            undo.pop_all()
+        host = _Host(generation, process, pidfd, control, process.stderr.fileno())
+        return host, HostStarted(generation, process.pid, jobs, links_control)
 
     def _attend(self, host: _Host, ready: set[int]) -> None:
         if host.control.fileno() in ready:
@@ -212,7 +224,10 @@ class Spawner:
                 received = receive_control(host.control, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except (DeviceLost, ConnectionResetError) as error:
+            except ConnectionResetError:
+                # It died with messages of ours unread.
+                received = None
+            except DeviceLost as error:
                 log.warning("device host talks nonsense", generation=host.generation, reason=str(error))
                 self.kill(host.generation)
                 received = None
