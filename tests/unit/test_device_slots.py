@@ -49,7 +49,7 @@ def test_tensors_lie_on_pages_of_their_own(sizes: list[int], slots: int) -> None
 )
 def test_layout_without_reason_is_refused(infos: tuple[TensorInfo, ...], slots: int) -> None:
     """Tensors of no size, mappings beyond 2 GB and more slots than a job can name are refused before they are made."""
-    with pytest.raises(ValueError, match="bytes|slots|empty"):
+    with pytest.raises(ValueError, match=r"bytes|slots|empty"):
         SlotPool(Layout.of(ModelTensors(infos), slots))
 
 
