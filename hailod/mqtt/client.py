@@ -166,13 +166,14 @@ class MqttClient:
 
     def _connected(self, session: Session) -> None:
         self._connections += 1
-        self._protocol = session.protocol
         self._quiet = False
         self._policy.connected(self._clock.monotonic())
         log.info("mqtt connected", broker=peer_of(self._settings), mqtt=_VERSIONS[session.protocol])
         if self._settings.allow_control:
             session.subscribe(self._topics.subscriptions)
         self._outbox.online(max_packet=session.max_packet)
+        # Only now: who sees the connection may rely on it.
+        self._protocol = session.protocol
         self._tell(LinkState(True, protocol=session.protocol))
 
     def _serve(self, session: Session) -> float:
