@@ -40,6 +40,8 @@ READY_TIMEOUT_MS = 10_000
 TELEMETRY_S = 10.0
 STATUS_INTERNAL = 8
 MAX_TEXT = 2000
+# INVALID_ARGUMENT and INVALID_OPERATION: how configure() refuses thresholds for an NMS that does not run on the host.
+_NO_HOST_NMS = frozenset({2, 6})
 _INSTALL = "sudo apt install hailo-all (Hailo-8, Hailo-8L) or hailo-h10-all (Hailo-10H)"
 
 
@@ -48,6 +50,10 @@ class _Model:
     """One model on the device, from `load` to `unload`."""
 
     infer_model: Any
+    path: str
+    batch_size: int
+    # What was asked of the device's own NMS as its score threshold.
+    floor: float | None
     configured: Any = None
     bindings: list[Any] = field(default_factory=list)
     slots: SlotMap | None = None
@@ -62,6 +68,8 @@ class Host:
         self._generation = 0
         self._hailo: Any = None
         self._vdevice: Any = None
+        # Asked for its temperature; get_physical_devices() would open it anew each time.
+        self._chip: Any = None
         self._activate = False
         self._models: dict[int, _Model] = {}
         self._dropped = 0
@@ -118,7 +126,8 @@ class Host:
 
     def _identify(self) -> Message:
         """Who the device is, from its firmware; empty strings for what it does not say."""
-        board = self._vdevice.get_physical_devices()[0].control.identify()
+        self._chip = self._vdevice.get_physical_devices()[0]
+        board = self._chip.control.identify()
         firmware = board.firmware_version
         return {
             "arch": str(getattr(board.device_architecture, "name", board.device_architecture)).lower(),
@@ -129,15 +138,16 @@ class Host:
         }
 
     def _load(self, message: Message, _: list[int]) -> Message:
-        key = int(str(message["model"]))
-        infer_model = self._vdevice.create_infer_model(str(message["path"]))
-        infer_model.set_batch_size(int(str(message["batch_size"])))
-        floor = message.get("score_floor")
+        key, path = int(str(message["model"])), str(message["path"])
+        batch_size, floor = int(str(message["batch_size"])), message.get("score_floor")
+        infer_model = self._vdevice.create_infer_model(path)
+        infer_model.set_batch_size(batch_size)
+        nms = [output for output in infer_model.outputs if output.is_nms]
         if floor is not None:
-            for output in infer_model.outputs:
-                if output.is_nms:
-                    output.set_nms_score_threshold(float(str(floor)))
-        self._models[key] = _Model(infer_model)
+            for output in nms:
+                output.set_nms_score_threshold(float(str(floor)))
+        asked = None if floor is None or not nms else float(str(floor))
+        self._models[key] = _Model(infer_model, path, batch_size, asked)
         return {"tensors": tensors_to_json(describe(infer_model))}
 
     def _configure(self, message: Message, fds: list[int]) -> Message:
@@ -146,13 +156,25 @@ class Host:
             raise DeviceLost("configure came without its mapping")
         tensors = tensors_from_json(message["tensors"])
         model.slots = SlotMap(Layout.of(tensors, int(str(message["slots"]))), fds[0])
-        model.configured = model.infer_model.configure()
+        model.configured = self._configured(model)
         if self._activate:
             model.configured.activate()
         model.bindings = []
         for inputs, outputs in zip(model.slots.inputs, model.slots.outputs, strict=True):
             model.bindings.append(model.configured.create_bindings(inputs, outputs))
         return {"queue_size": int(model.configured.get_async_queue_size())}
+
+    def _configured(self, model: _Model) -> Any:
+        """The configured model; without our score threshold where the NMS runs on the chip and has its own."""
+        try:
+            return model.infer_model.configure()
+        except Exception as error:
+            if model.floor is None or status_of(error) not in _NO_HOST_NMS:
+                raise
+            sys.stderr.write(f"the score threshold of {model.path} is what was compiled in: {error}\n")
+        model.infer_model = self._vdevice.create_infer_model(model.path)
+        model.infer_model.set_batch_size(model.batch_size)
+        return model.infer_model.configure()
 
     def _unload(self, message: Message, _: list[int]) -> Message:
         """Drop a model that has nothing in flight: by its destructor, which releases the GIL, never by `shutdown()`."""
@@ -226,7 +248,7 @@ class Host:
         while True:
             self._say({"type": "beat", **self._usage()})
             now = time.monotonic()
-            if self._vdevice is not None and now - measured >= TELEMETRY_S:
+            if self._chip is not None and now - measured >= TELEMETRY_S:
                 measured = now
                 self._say({"type": "telemetry", **self._measure()})
             _interval.wait(HEARTBEAT_S)
@@ -243,7 +265,7 @@ class Host:
     def _measure(self) -> Message:
         """Chip temperature; None where the device does not tell."""
         try:
-            reading = self._vdevice.get_physical_devices()[0].control.get_chip_temperature()
+            reading = self._chip.control.get_chip_temperature()
         except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
             return {"temp_c": None, "error": f"{type(error).__name__}: {error}"}
         return {"temp_c": round(max(reading.ts0_temperature, reading.ts1_temperature), 1)}
