@@ -251,12 +251,6 @@ class Mailboxes:
 
     # -- anyone ------------------------------------------------------------------------------------------------------
 
-    def drain(self, model: str, outcome: Outcome) -> None:
-        """End everything that waits for `model`."""
-        with self._lock:
-            for camera in self._turns.get(model, ()):
-                self._empty(camera, model, outcome)
-
     def snapshot(self) -> Snapshot:
         """The books, all of one instant."""
         with self._lock:

@@ -16,7 +16,7 @@ class Worker:
     """A named thread that runs `target(worker)` until it returns or `stopping` is set.
 
     `target` calls `beat()` at least every `bound` seconds; `late` says whether it did. A worker that ends by an
-    exception logs it with its traceback, keeps it in `failure`, and calls `on_failure`.
+    exception logs it with its traceback and keeps it in `failure`.
     """
 
     def __init__(
@@ -27,7 +27,6 @@ class Worker:
         *,
         bound: float = 5.0,
         daemon: bool = False,
-        on_failure: Callable[[Worker], None] | None = None,
     ) -> None:
         self.name = name
         self.bound = bound
@@ -35,7 +34,6 @@ class Worker:
         self.stopping = threading.Event()
         self._target = target
         self._clock = clock
-        self._on_failure = on_failure
         self._beat = clock.monotonic()
         self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
 
@@ -72,5 +70,3 @@ class Worker:
         except Exception as error:
             self.failure = error
             log.exception("worker failed", worker=self.name)
-            if self._on_failure is not None:
-                self._on_failure(self)

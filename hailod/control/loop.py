@@ -49,6 +49,7 @@ BURST = 200
 BROKER_PATIENCE_S = 5.0
 # So long after the last outputs that could not be decoded they are over.
 TROUBLE_HOLD_S = 60.0
+_MODEL_CODES = frozenset({Code.MODEL_FAILED, Code.DECODE_ERRORS})
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
 # A start is no trouble, but until it is over the node does not do its work.
 _PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING})
@@ -125,10 +126,10 @@ class Control:
         while self._quit is None:
             event = parts.inbox.get(next_tick - parts.clock.monotonic())
             taken = 0
-            while event is not None and taken < BURST:
+            while event is not None:
                 self.handle(event)
                 taken += 1
-                event = parts.inbox.get(0.0) if self._quit is None else None
+                event = parts.inbox.get(0.0) if taken < BURST and self._quit is None else None
             now = parts.clock.monotonic()
             if now >= next_tick:
                 next_tick = max(next_tick + TICK_S, now)
@@ -281,6 +282,9 @@ class Control:
         if self._beside is not None:
             names.add(self._beside)
         self._parts.engine.want({name: self._plans[name] for name in sorted(names)})
+        for reason in self._parts.health.snapshot().reasons:
+            if reason.code in _MODEL_CODES and reason.subject not in names:
+                self._note(self._parts.health.clear(reason.code, reason.subject))
 
     def _settled(self) -> bool:
         refused = {r.subject for r in self._parts.health.snapshot().reasons if r.code is Code.MODEL_FAILED}

@@ -22,7 +22,6 @@ steps = st.lists(
         st.tuples(st.just("take"), st.sampled_from(MODELS), st.integers(1, 4)),
         st.tuples(st.just("finish"), st.sampled_from([o for o in Outcome if o is not Outcome.SUPERSEDED]), st.none()),
         st.tuples(st.just("advance"), st.none(), st.floats(0, 2)),
-        st.tuples(st.just("drain"), st.sampled_from(MODELS), st.none()),
     ),
     max_size=60,
 )
@@ -49,8 +48,6 @@ def test_books_balance_after_every_step(steps: list[tuple[str, str, object]], de
                 taken = []
             case "advance":
                 clock.advance(float(str(what)))
-            case "drain":
-                boxes.drain(who, Outcome.ABANDONED)
         assert boxes.snapshot().balanced
     assert sum(pair.taken for pair in boxes.snapshot().pairs.values()) == len(taken)
     boxes.close()

@@ -13,7 +13,7 @@ from hailod.clock import FakeClock
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.inbox import Inbox, Quit
-from hailod.control.loop import TROUBLE_HOLD_S, Control, Parts
+from hailod.control.loop import BURST, TROUBLE_HOLD_S, Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, ModelFailed
 from hailod.device.recovery import Fault
@@ -220,3 +220,29 @@ def test_quit_ends_the_loop(rig: Rig) -> None:
     timer.start()
     assert rig.control.serve() == "received SIGTERM"
     timer.join()
+
+
+def test_no_event_of_a_flood_is_lost(rig: Rig) -> None:
+    """However many events wait, each is handled: the clocks are looked at in between, not instead."""
+    handled: list[object] = []
+    states = [CameraState("front", Phase.ONLINE, since=float(number)) for number in range(3 * BURST)]
+    for state in states:
+        rig.inbox.put(state)
+
+    def count(event: object) -> None:
+        handled.append(event)
+        if len(handled) == len(states):
+            rig.control._quit = "over"
+
+    rig.control.handle = count  # type: ignore[method-assign]
+    assert rig.control.serve() == "over"
+    assert handled == states
+
+
+def test_model_that_could_not_replace_another_is_no_lasting_condition(rig: Rig) -> None:
+    """A swap to a model that fails is answered; once the old one runs on, health does not go on about the new one."""
+    rig.control.load_beside("two")
+    rig.control.handle(ModelFailed("two", DeviceRejected("damaged")))
+    assert rig.codes == {Code.MODEL_FAILED}
+    rig.control.load_beside(None)
+    assert rig.codes == set()
