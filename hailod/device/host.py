@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import tomllib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,9 +101,7 @@ class Host:
     def _open(self, message: Message, _: list[int]) -> Message:
         self._generation = int(str(message["generation"]))
         if message["backend"] == "simulated":
-            from hailod import simulator  # noqa: PLC0415 - only where it was asked for
-
-            simulator.install(simulator.SimulatorOptions(**message["simulated"]))  # type: ignore[arg-type]
+            install_simulator(message["simulated"])
         self._hailo = hailo = import_hailo_platform()
         self._activate = message["scheduler"] == "none"
         params = hailo.VDevice.create_params()
@@ -256,6 +255,21 @@ class Host:
 
 
 _interval = threading.Event()
+
+
+def install_simulator(options: Any) -> None:
+    """Put the simulated `hailo_platform` in the real one's place; `options` is the table `[device.simulated]`."""
+    from hailod import simulator  # noqa: PLC0415 - only where it was asked for
+
+    given = dict(options)
+    faults = given.pop("faults", None)
+    if faults is not None:
+        try:
+            with open(faults, "rb") as file:
+                given["faults"] = tomllib.load(file)
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise DeviceRejected(f"the faults to simulate cannot be read: {error}") from error
+    simulator.install(simulator.SimulatorOptions(**given))
 
 
 def import_hailo_platform() -> Any:

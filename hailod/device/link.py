@@ -264,7 +264,7 @@ class DeviceLink:
                 "backend": device.backend,
                 "scheduler": device.scheduler,
                 "id": device.id,
-                "simulated": device.simulated.model_dump(),
+                "simulated": device.simulated.model_dump(mode="json"),
             }
         )
 

@@ -1,0 +1,184 @@
+"""The composition root: settings in, a wired daemon out. The only file that names concrete classes."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import cv2
+import structlog
+
+from hailod.clock import Clock, SystemClock
+from hailod.config.model import Settings
+from hailod.control.cameras import Cameras
+from hailod.control.commands import Commands
+from hailod.control.inbox import Inbox, Quit
+from hailod.control.loop import Control, Parts
+from hailod.control.reports import Connection, Reports
+from hailod.errors import ConfigError, ModelError
+from hailod.health import Health
+from hailod.logs import Level
+from hailod.models.catalogue import apply_settings, find_model, resolve_manifest
+from hailod.mqtt.client import MqttClient
+from hailod.mqtt.outbox import Outbox
+from hailod.mqtt.topics import Topics
+from hailod.pipeline.engine import Engine, ModelPlan
+from hailod.pipeline.publisher import Publisher
+from hailod.pipeline.stats import Stats
+from hailod.sd import Notifier, watchdog_interval
+from hailod.sources.stream import limit_name_lookups
+
+log = structlog.get_logger(__name__)
+
+MQTT_FAREWELL_S = 1.5
+CAMERAS_STOP_S = 1.0
+
+
+def plan_models(settings: Settings, config_dir: Path) -> dict[str, ModelPlan]:
+    """Every configured model with its file found and its manifest read; ConfigError lists all that cannot be."""
+    plans: dict[str, ModelPlan] = {}
+    problems = []
+    for name, model in settings.models.items():
+        try:
+            path = find_model(model.path, config_dir)
+            manifest = apply_settings(resolve_manifest(path), model, config_dir)
+        except ModelError as error:
+            problems.append(f"models.{name}: {error}")
+        else:
+            plans[name] = ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return plans
+
+
+def client_id(node: str) -> str:
+    """A client id that two nodes never share: `hailod-<node>-<4 hex of the machine id>`."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()[:4]
+    except (OSError, UnicodeDecodeError):
+        machine = ""
+    return f"hailod-{node}-{machine or secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Daemon:
+    """The wired daemon: `run` until told to quit, then end everything in reverse order, each with its deadline."""
+
+    control: Control
+    inbox: Inbox
+    engine: Engine
+    cameras: Cameras
+    mqtt: MqttClient
+    clock: Clock
+
+    def run(self, env: Mapping[str, str]) -> str:
+        """Serve on this thread, which must be the main one; returns why it ended."""
+
+        def quit_on(number: int, _: FrameType | None) -> None:
+            self.inbox.put(Quit(f"received {signal.Signals(number).name}"))
+
+        before = {number: signal.signal(number, quit_on) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self.control.start()
+            # Only now, so that the first connection is told everything before `online`.
+            self.mqtt.start()
+            return self.control.serve(watchdog_interval(env))
+        finally:
+            self._stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> None:
+        left = self.cameras.stop(CAMERAS_STOP_S)
+        if left:
+            log.warning("camera threads left behind", cameras=left)
+        self.engine.stop()
+        books = self.engine.mailboxes.snapshot()
+        balanced = books.balanced and not any(pair.in_flight for pair in books.pairs.values())
+        done = sum(pair.ended.get("done", 0) for pair in books.pairs.values())
+        log.info("frames accounted for" if balanced else "frames unaccounted for", done=done, balanced=balanced)
+        self.mqtt.stop(MQTT_FAREWELL_S)
+
+
+def exit_code(reason: str) -> int:
+    """0 when a signal ended the daemon, 1 when one of its parts did."""
+    return 0 if reason.startswith("received") else 1
+
+
+def _event_ids(instance: str) -> Callable[[], str]:
+    numbers = itertools.count(1)
+    return lambda: f"{instance}-{next(numbers)}"
+
+
+def build(
+    settings: Settings, config_dir: Path, env: Mapping[str, str], *, set_log_level: Callable[[Level], None]
+) -> Daemon:
+    """Wire a daemon; nothing is started, opened or connected."""
+    plans = plan_models(settings, config_dir)
+    # One thread per picture: the cores belong to cameras, dispatcher and host.
+    cv2.setNumThreads(1)
+    limit_name_lookups()
+    clock = SystemClock()
+    inbox = Inbox()
+    topics = Topics(settings.node)
+    outbox = Outbox(topics, clock)
+    stats = Stats(clock.monotonic())
+    publisher = Publisher(outbox, topics, clock, stats)
+    health = Health()
+    instance = secrets.token_hex(2)
+    engine = Engine(
+        settings.device,
+        settings.pipeline,
+        clock,
+        on_result=publisher.publish,
+        on_host=inbox.put,
+        on_event=inbox.put,
+        on_trouble=inbox.put,
+    )
+    cameras = Cameras(
+        topics=topics,
+        clock=clock,
+        outbox=outbox,
+        mailboxes=engine.mailboxes,
+        publisher=publisher,
+        on_state=inbox.put,
+    )
+    mqtt = MqttClient(
+        settings.mqtt,
+        topics,
+        client_id(settings.node),
+        clock,
+        outbox,
+        on_message=inbox.put_inbound,
+        on_link=inbox.put,
+    )
+    reports = Reports(
+        topics=topics,
+        clock=clock,
+        outbox=outbox,
+        engine=engine,
+        health=health,
+        stats=stats,
+        instance=instance,
+        connection=lambda: Connection(mqtt.protocol, mqtt.reconnects),
+        fps_in=lambda: cameras.fps_in,
+    )
+    parts = Parts(
+        clock=clock,
+        inbox=inbox,
+        engine=engine,
+        cameras=cameras,
+        publisher=publisher,
+        health=health,
+        reports=reports,
+        notifier=Notifier.from_env(env),
+        watched=lambda: (*engine.workers, mqtt.worker),
+        set_log_level=set_log_level,
+    )
+    commands = Commands(topics=topics, clock=clock, outbox=outbox, event_id=_event_ids(instance))
+    return Daemon(Control(settings, plans, parts, commands), inbox, engine, cameras, mqtt, clock)

@@ -1,0 +1,192 @@
+"""The camera workers, and what is told of each camera: its status, whether its results are fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from hailod.clock import Clock
+from hailod.config.model import CameraSettings, Settings
+from hailod.health import Code
+from hailod.mailbox import Mailboxes
+from hailod.mqtt.outbox import Outbox
+from hailod.mqtt.topics import Topics
+from hailod.pipeline.camera import CameraState, CameraWorker, Phase
+from hailod.pipeline.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+WorkerFactory = Callable[[str, CameraSettings, Mailboxes, Clock, Callable[[CameraState], None]], CameraWorker]
+
+_LOST = {Phase.LOST: Code.CAMERA_LOST, Phase.ENDED: Code.CAMERA_ENDED, Phase.STUCK: Code.CAMERA_STUCK}
+
+
+@dataclass(slots=True, eq=False)
+class _Camera:
+    worker: CameraWorker
+    settings: CameraSettings
+    state: CameraState
+    # Monotonic: since when results are due.
+    expecting_since: float | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A health condition of one camera that holds, or, with an empty text, does not."""
+
+    code: Code
+    camera: str
+    text: str = ""
+
+
+class Cameras:
+    """All cameras of the node. Used by the control thread."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        clock: Clock,
+        outbox: Outbox,
+        mailboxes: Mailboxes,
+        publisher: Publisher,
+        on_state: Callable[[CameraState], None],
+        factory: WorkerFactory = CameraWorker,
+    ) -> None:
+        self._topics = topics
+        self._clock = clock
+        self._outbox = outbox
+        self._mailboxes = mailboxes
+        self._publisher = publisher
+        self._on_state = on_state
+        self._factory = factory
+        self._cameras: dict[str, _Camera] = {}
+
+    def apply(self, settings: Settings) -> None:
+        """Start, stop and adjust workers until they are as the settings say; untouched cameras go on untouched."""
+        for name in self._cameras.keys() - settings.cameras.keys():
+            self._remove(name)
+        for name, wanted in settings.cameras.items():
+            camera = self._cameras.get(name)
+            if camera is not None and not _same_source(camera.settings, wanted):
+                self._end(name)
+                camera = None
+            if camera is None:
+                self._begin(name, wanted)
+            else:
+                self._adjust(camera, wanted)
+
+    def handle(self, state: CameraState) -> tuple[Condition, ...]:
+        """A worker reports; what that means for the node's health."""
+        camera = self._cameras.get(state.camera)
+        if camera is None:
+            return ()
+        camera.state = state
+        self._tell_status(camera)
+        conditions = []
+        for phase, code in _LOST.items():
+            text = ""
+            if state.phase is phase:
+                text = f"camera {state.camera}: {state.reason or 'no frames'}"
+            conditions.append(Condition(code, state.camera, text))
+        behind = "decoding is slower than the stream, frames are skipped: lower its resolution or frame rate"
+        conditions.append(Condition(Code.CAMERA_BEHIND, state.camera, behind if state.behind else ""))
+        return tuple(conditions)
+
+    def tick(self, stale_after: float) -> tuple[Condition, ...]:
+        """Supervise the workers and see whose results are older than they may be."""
+        now = self._clock.monotonic()
+        conditions = []
+        for name, camera in self._cameras.items():
+            camera.worker.check(now)
+            stale = self._is_stale(camera, now, stale_after)
+            if stale != camera.stale:
+                camera.stale = stale
+                since = self._publisher.last_result(name) or camera.expecting_since or now
+                self._publisher.set_stale(name, self._clock.wall() - (now - since) if stale else None)
+                text = f"camera {name}: frames come in, results do not" if stale else ""
+                conditions.append(Condition(Code.CAMERA_STALE, name, text))
+            self._tell_status(camera)
+            self._publisher.publish_state(name)
+        return tuple(conditions)
+
+    @property
+    def fps_in(self) -> Mapping[str, float]:
+        """Frames per second as they come from each camera."""
+        return {name: camera.worker.state.fps_in for name, camera in self._cameras.items()}
+
+    def stop(self, deadline: float) -> list[str]:
+        """Stop all, the waiting shared: at most `deadline` seconds in all; the names of those that did not end."""
+        give_up = self._clock.monotonic() + deadline
+        left = []
+        for camera in self._cameras.values():
+            # The first call tells a worker to end without waiting, so that all of them end at once.
+            camera.worker.stop(0.0)
+        for name, camera in self._cameras.items():
+            if not camera.worker.stop(max(give_up - self._clock.monotonic(), 0.0)):
+                left.append(name)
+            self._outbox.state(self._topics.camera(name).status, "offline")
+        return left
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str, settings: CameraSettings) -> None:
+        worker = self._factory(name, settings, self._mailboxes, self._clock, self._on_state)
+        self._publisher.add(name, list(settings.labels or ()))
+        self._cameras[name] = _Camera(worker, settings, worker.state)
+        worker.start()
+
+    def _end(self, name: str) -> None:
+        camera = self._cameras.pop(name)
+        if not camera.worker.stop(0.0):
+            # Muted and on its way out; what it is inside of cannot be interrupted.
+            log.debug("camera worker ends later", camera=name)
+
+    def _remove(self, name: str) -> None:
+        self._end(name)
+        self._publisher.remove(name)
+        topics = self._topics.camera(name)
+        for topic in (topics.status, topics.settings):
+            self._outbox.forget(topic)
+
+    def _adjust(self, camera: _Camera, wanted: CameraSettings) -> None:
+        before, camera.settings = camera.settings, wanted
+        if before.enabled != wanted.enabled:
+            camera.expecting_since = None
+            camera.worker.set_enabled(wanted.enabled)
+        if before.max_fps != wanted.max_fps:
+            camera.worker.set_max_fps(wanted.max_fps)
+        if before.labels != wanted.labels:
+            self._publisher.add(camera.worker.name, list(wanted.labels or ()))
+
+    def _is_stale(self, camera: _Camera, now: float, stale_after: float) -> bool:
+        """Whether results are due and none came for too long, which for a slow camera is three frame intervals."""
+        if not camera.settings.enabled or camera.state.phase is Phase.STARTING:
+            camera.expecting_since = None
+            return False
+        if camera.expecting_since is None:
+            camera.expecting_since = now
+        newest = max(self._publisher.last_result(camera.worker.name) or 0.0, camera.expecting_since)
+        fps = min(camera.worker.state.fps_in or 1.0, camera.settings.max_fps or 1000.0)
+        return now - newest > max(stale_after, 3.0 / max(fps, 0.01))
+
+    def _tell_status(self, camera: _Camera) -> None:
+        name, phase = camera.worker.name, camera.state.phase
+        if not camera.settings.enabled:
+            status = "disabled"
+        elif phase is Phase.STARTING:
+            status = "starting"
+        elif phase is not Phase.ONLINE or camera.stale:
+            status = "offline"
+        else:
+            status = "online" if self._publisher.last_result(name) is not None else "starting"
+        self._outbox.state(self._topics.camera(name).status, status)
+
+
+def _same_source(old: CameraSettings, new: CameraSettings) -> bool:
+    """Whether a camera can go on as it is: only what can be changed while it runs differs."""
+    live = {"model": new.model, "enabled": new.enabled, "threshold": new.threshold, "labels": new.labels}
+    return old.model_copy(update={**live, "max_fps": new.max_fps}) == new

@@ -1,0 +1,234 @@
+"""How things stand, as MQTT documents: identity, health, metrics, settings, models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hailod.clock import Clock
+from hailod.config.model import Settings
+from hailod.health import Health
+from hailod.mailbox import Outcome, Snapshot
+from hailod.mqtt import payloads
+from hailod.mqtt.commands import MAX_BYTES
+from hailod.mqtt.outbox import HEALTH, Outbox
+from hailod.mqtt.topics import Topics
+from hailod.pipeline.engine import Engine, ModelPlan
+from hailod.pipeline.stats import Stats
+from hailod.redact import redact_url
+from hailod.version import VERSION
+
+COMMAND_QUEUE = 16
+_CLOCK_SYNCED = Path("/run/systemd/timesync/synchronized")
+_CPU_TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
+_LOST = (Outcome.SUPERSEDED, Outcome.EXPIRED, Outcome.FAILED, Outcome.ABANDONED)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What is told of the connection to the broker."""
+
+    protocol: int | None
+    reconnects: int
+
+
+class Reports:
+    """Builds the node's documents and puts them into the outbox. Used by the control thread."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        clock: Clock,
+        outbox: Outbox,
+        engine: Engine,
+        health: Health,
+        stats: Stats,
+        instance: str,
+        connection: Callable[[], Connection],
+        fps_in: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._topics = topics
+        self._clock = clock
+        self._outbox = outbox
+        self._engine = engine
+        self._health = health
+        self._stats = stats
+        self._instance = instance
+        self._connection = connection
+        self._fps_in = fps_in
+        self._started = clock.monotonic()
+        self._started_at = clock.wall()
+        self._cpu_before = (clock.monotonic(), time.process_time(), 0.0)
+
+    def info(self, settings: Settings) -> None:
+        """`N/info`: at the start, and when the device, its host or the cameras change."""
+        identity = {key: str(value) for key, value in self._engine.link.identity.items() if value}
+        device = payloads.DeviceIdentity(
+            simulated=settings.device.backend == "simulated",
+            **{key: identity.get(key) for key in ("arch", "name", "firmware", "serial_tail", "hailort")},
+        )
+        document = payloads.info(
+            node=settings.node,
+            version=VERSION,
+            instance=self._instance,
+            started_at=self._started_at,
+            clock_synced=_CLOCK_SYNCED.exists() or None,
+            device=device,
+            cameras=sorted(settings.cameras),
+            features=[],
+            limits={"cmd_bytes": MAX_BYTES, "cmd_queue": COMMAND_QUEUE, "detections_max_hz": 30},
+            protocol=self._connection().protocol,
+            response_prefixes=self._topics.response_prefixes,
+        )
+        self._outbox.state(self._topics.info, document)
+
+    def health(self) -> None:
+        """`N/health`: the outbox keeps back what has not changed for a minute."""
+        snapshot = self._health.snapshot()
+        document = payloads.health(
+            ts=self._clock.wall(),
+            state=snapshot.state.value,
+            reasons=[payloads.Reason(r.code.value, r.since, r.text) for r in snapshot.reasons],
+            uptime_s=self._clock.monotonic() - self._started,
+            device_restarts=self._engine.link.restarts,
+            reconnects=self._connection().reconnects,
+            dropped=self._outbox.dropped,
+        )
+        books = self._engine.mailboxes.snapshot()
+        self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)
+
+    def settings(self, settings: Settings, revision: int, *, pending: str | None = None) -> None:
+        """`N/settings` and every `C/settings`."""
+        default = settings.default_model
+        document = payloads.settings(
+            revision=revision,
+            model=default,
+            batch_size=settings.models[default].batch_size if default else None,
+            log_level=settings.log_level,
+            pending=pending,
+        )
+        self._outbox.state(self._topics.settings, document)
+        for camera in settings.cameras:
+            self.camera_settings(settings, revision, camera)
+
+    def camera_settings(self, settings: Settings, revision: int, camera: str) -> None:
+        """`C/settings`."""
+        entry = settings.cameras[camera]
+        model = settings.model_of(camera)
+        document = payloads.camera_settings(
+            revision=revision,
+            enabled=entry.enabled,
+            threshold=entry.threshold,
+            max_fps=entry.max_fps,
+            labels=entry.labels or [],
+            models=[model] if model else [],
+            source=redact_url(entry.source.get_secret_value()),
+        )
+        self._outbox.state(self._topics.camera(camera).settings, document)
+
+    def repeat_settings(self, settings: Settings) -> None:
+        """`N/settings` and every `C/settings` once more, unchanged."""
+        for topic in (self._topics.settings, *(self._topics.camera(name).settings for name in settings.cameras)):
+            self._outbox.repeat(topic)
+
+    def models(self, plans: Mapping[str, ModelPlan]) -> None:
+        """`N/models`: what is configured, and what of it is loaded."""
+        sessions = self._engine.sessions
+        arch = str(self._engine.link.identity.get("arch") or "") or None
+        entries = []
+        for name, plan in sorted(plans.items()):
+            session = sessions.get(name)
+            entries.append(
+                payloads.ModelEntry(
+                    name=name,
+                    arch=arch if session else None,
+                    task="detect",
+                    input=session.tensors.inputs[0].shape if session else (),
+                    labels=len(plan.manifest.labels),
+                    loaded=session is not None,
+                    sha256=None,
+                    bytes=_size(plan.path),
+                )
+            )
+        self._outbox.state(self._topics.models, payloads.models(entries))
+
+    def metrics(self, settings: Settings) -> None:
+        """`N/metrics`: what happened since the last time."""
+        now = self._clock.monotonic()
+        interval = self._stats.read(now)
+        latency = interval.latency_ms.get("total", {})
+        books = self._engine.mailboxes.snapshot()
+        fps_in = self._fps_in()
+        telemetry = self._engine.link.telemetry
+        document = payloads.metrics(
+            ts=self._clock.wall(),
+            interval_s=interval.seconds,
+            fps=interval.fps,
+            latency_ms=(latency.get("p50"), latency.get("p95"), latency.get("p99")),
+            batch_mean=interval.batch_mean,
+            queue_depth=sum(pair.waiting for pair in books.pairs.values()),
+            frames_total=sum(camera.captured for camera in books.cameras.values()),
+            frames_dropped_total=sum(pair.ended.get(why, 0) for pair in books.pairs.values() for why in _LOST),
+            device={"temp_c": telemetry["temp_c"]},
+            host=self._host(now, telemetry),
+            cameras={
+                name: payloads.CameraRates(fps_in.get(name), interval.camera_fps(name), _dropped(books, name))
+                for name in settings.cameras
+            },
+        )
+        self._outbox.stream(self._topics.metrics, document, 1.0)
+
+    def _host(self, now: float, telemetry: Mapping[str, float | None]) -> dict[str, float | None]:
+        """CPU of both processes since the last time, in per cent of one core; memory; the host's own temperature."""
+        cpu, device_cpu = time.process_time(), telemetry["cpu_s"] or 0.0
+        then, cpu_then, device_then = self._cpu_before
+        self._cpu_before = (now, cpu, device_cpu)
+        elapsed = max(now - then, 1e-3)
+        return {
+            "cpu_pct": 100 * (cpu - cpu_then) / elapsed,
+            "device_host_cpu_pct": 100 * max(device_cpu - device_then, 0.0) / elapsed,
+            "rss_mb": _rss_mb(),
+            "device_host_rss_mb": telemetry["rss_mb"],
+            "temp_c": _cpu_temperature(),
+        }
+
+
+def _books(books: Snapshot) -> dict[str, object]:
+    """The conservation of frames as people can check it: per camera, and per camera and model."""
+    return {
+        "balanced": books.balanced,
+        "cameras": {
+            name: {"captured": c.captured, "offered": c.offered, "skipped": dict(c.skipped)}
+            for name, c in books.cameras.items()
+        },
+        "models": {
+            f"{camera}/{model}": {"offered": pair.offered, **pair.ended, "in_flight": pair.in_flight}
+            for (camera, model), pair in books.pairs.items()
+        },
+    }
+
+
+def _dropped(books: Snapshot, camera: str) -> int:
+    return sum(pair.ended.get(why, 0) for (name, _), pair in books.pairs.items() if name == camera for why in _LOST)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _rss_mb() -> float:
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * 4096 / 2**20
+
+
+def _cpu_temperature() -> float | None:
+    try:
+        return int(_CPU_TEMPERATURE.read_text()) / 1000
+    except (OSError, ValueError):
+        return None
