@@ -128,47 +128,57 @@ def _braked(distance: float, stop: float, soft: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Delivery:
-    """Someone brings a parcel and leaves it; later someone else takes it away."""
+class Ways:
+    """The ways of a parcel's bearers: to its place and away from it, for who brings it and for who fetches it."""
 
-    keys: tuple[int, int, int]
-    courier: Person
-    resident: Person
-    parcel: Parcel
     bring: Path
     leave: Path
     fetch: Path
     take: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """Someone brings a parcel and leaves it; `lies` seconds later someone else sets out to take it away.
+
+    `key` is the courier's; the resident and the parcel have the next two. The parcel lies turned by `turn`; putting
+    it down and picking it up take `bends` seconds each.
+    """
+
+    key: int
+    courier: Person
+    resident: Person
+    parcel: Parcel
+    ways: Ways
     lies: float
-    """Seconds for which nobody touches the parcel."""
     turn: float
     speed: float = 1.45
     bends: float = 1.6
 
     def at(self, t: float) -> list[Actor]:
-        brought = self.bring.length / self.speed
+        brought = self.ways.bring.length / self.speed
         down = brought + self.bends / 2
         gone = down + self.bends / 2
         fetching = down + self.lies
-        fetched = fetching + self.fetch.length / self.speed
+        fetched = fetching + self.ways.fetch.length / self.speed
         up = fetched + self.bends / 2
         actors = []
         if t < gone:
-            actors += self._carrier(self.keys[0], self.courier, self.bring, t, brought, carrying=t < down)
+            actors += self._carrier(self.key, self.courier, self.ways.bring, t, brought, carrying=t < down)
         else:
-            actors += self._walker(self.keys[0], self.courier, self.leave, t - gone)
+            actors += self._walker(self.key, self.courier, self.ways.leave, t - gone)
         if down <= t < up:
-            x, z, _ = self.bring.at(self.bring.length)
-            _, _, yaw = self.bring.at(self.bring.length - 0.1)
+            x, z, _ = self.ways.bring.at(self.ways.bring.length)
+            _, _, yaw = self.ways.bring.at(self.ways.bring.length - 0.1)
             ahead = 0.42
             pose = Pose(x + ahead * math.cos(yaw), z - ahead * math.sin(yaw), self.turn)
-            actors.append(Actor(self.keys[2], self.parcel, pose))
+            actors.append(Actor(self.key + 2, self.parcel, pose))
         if fetching <= t < up + self.bends / 2:
             actors += self._carrier(
-                self.keys[1], self.resident, self.fetch, t - fetching, fetched - fetching, carrying=t >= up
+                self.key + 1, self.resident, self.ways.fetch, t - fetching, fetched - fetching, carrying=t >= up
             )
         elif t >= up + self.bends / 2:
-            walking = self._walker(self.keys[1], self.resident, self.take, t - up - self.bends / 2)
+            walking = self._walker(self.key + 1, self.resident, self.ways.take, t - up - self.bends / 2)
             actors += [self._carried(walking[0]), replaced(walking[0], carrying=True)] if walking else []
         return actors
 
@@ -202,7 +212,7 @@ class Delivery:
             pose.yaw + math.pi / 2,
             lift=max(0.0, lift - self.parcel.height / 4),
         )
-        return Actor(self.keys[2], self.parcel, place)
+        return Actor(self.key + 2, self.parcel, place)
 
 
 def replaced(actor: Actor, *, carrying: bool) -> Actor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hailod.scenes.materials import Material, noise
+from hailod.scenes.materials import Field, Material, noise
 from hailod.scenes.shapes import Bounds, Shape, bounds, paint, stamp
 from hailod.scenes.view import NEAR, Camera, Light
 from hailod.types import F32, U8
@@ -63,7 +63,8 @@ class Backdrop:
         # Distances grow without bound towards the horizon, where only the air is seen.
         x, z = np.clip(x, -400, 400), np.clip(z, 0, 400)
         footprint = z / self._camera.focal_px * np.clip(z / self._camera.above, 1, 8) * 0.6
-        colour = self._lit(material(x, z, footprint), x, np.zeros_like(x), z, 0.25 + 0.75 * self._light.towards[1])
+        share = 0.25 + 0.75 * self._light.towards[1]
+        colour = self._lit(material(x, z, footprint), (x, np.zeros_like(x), z), share)
         region = self._picture[first:]
         if outline is None:
             region[:] = colour
@@ -72,10 +73,13 @@ class Backdrop:
         region[:] = region * (1 - mask) + colour * mask
 
     def wall(
-        self, start: Ground, end: Ground, bottom: float, top: float, material: Material, glow: float = 0.0
+        self, start: Ground, end: Ground, heights: tuple[float, float], material: Material, *, glow: float = 0.0
     ) -> None:
-        """A vertical wall between two points of the ground. With `glow` it shines by itself, as a lit window does."""
-        (x1, z1), (x2, z2) = start, end
+        """A vertical wall between two points of the ground, from one height to another.
+
+        With `glow` it shines by itself, as a lit window does.
+        """
+        (x1, z1), (x2, z2), (bottom, top) = start, end, heights
         corners = np.array([(x1, bottom, z1), (x2, bottom, z2), (x2, top, z2), (x1, top, z1)], np.float32)
         outline = self._camera.project(corners)
         left, upper, right, lower = bounds([Shape(outline, (0, 0, 0))], self._camera.width, self._camera.height)
@@ -93,7 +97,7 @@ class Backdrop:
         towards = self._light.towards
         share = max(0.0, nx * towards[0] + nz * towards[2])
         albedo = material(along, y, z / self._camera.focal_px)
-        colour = self._lit(albedo, x, y, z, 0.15 + 0.85 * share)
+        colour = self._lit(albedo, (x, y, z), 0.15 + 0.85 * share)
         if glow:
             colour = np.maximum(colour, albedo * np.float32(glow))
         mask = self._mask(outline, (left, upper, right, lower))
@@ -104,17 +108,16 @@ class Backdrop:
         """The picture (h, w, 3) in blue, green, red, to stand things in."""
         return np.clip(self._picture, 0, 255).astype(np.uint8)
 
-    def _lit(self, albedo: F32, x: F32, y: F32, z: F32, share: float) -> F32:
-        light = self._light
+    def _lit(self, albedo: Field, place: tuple[Field, Field, Field], share: float) -> Field:
+        (x, y, z), light = place, self._light
         gain = np.array(light.ambient, np.float32) + np.float32(share) * np.array(light.sun, np.float32)
-        factor = np.broadcast_to(gain, albedo.shape).astype(np.float32)
+        factor: Field = np.broadcast_to(gain, albedo.shape)
         for lamp in light.lamps:
             square = (x - lamp.x) ** 2 + (y - lamp.y) ** 2 + (z - lamp.z) ** 2
-            factor = factor + (1 / (1 + square / np.float32(lamp.radius**2)))[..., None] * np.array(
-                lamp.colour, np.float32
-            )
+            strength = 1 / (1 + square / np.float32(lamp.radius**2))
+            factor = factor + strength[..., None] * np.array(lamp.colour, np.float32)
         air = 1 - np.exp(-light.haze * z / 60)[..., None]
-        lit: F32 = np.minimum(albedo * factor, 255) * (1 - air) + np.array(light.sky[1], np.float32) * air
+        lit: Field = np.minimum(albedo * factor, 255) * (1 - air) + np.array(light.sky[1], np.float32) * air
         return lit
 
     def _project_ground(self, outline: Sequence[Ground]) -> F32:
@@ -126,8 +129,7 @@ class Backdrop:
         x1, y1, x2, y2 = area
         canvas = np.zeros((y2 - y1, x2 - x1), np.uint8)
         paint(canvas, [Shape(outline - np.array([x1, y1], np.float32), (255.0, 255.0, 255.0))])
-        mask: F32 = canvas.astype(np.float32)[..., None] / 255
-        return mask
+        return canvas.astype(np.float32)[..., None] / np.float32(255)
 
 
 def stand(canvas: U8, shapes: Sequence[Shape], z: float, figure: int | None = None) -> Prop | None:
@@ -163,7 +165,7 @@ def cast(canvas: U8, outlines: Sequence[Shape], strength: float) -> Bounds | Non
     level = round(255 * (1 - strength))
     offset = np.array([x1, y1], np.float32)
     paint(mask, [Shape(outline - offset, (level, level, level)) for outline, _ in outlines])
-    mask = cv2.blur(mask, (3, 3))
+    soft = cv2.blur(mask, (3, 3))
     region = canvas[y1:y2, x1:x2]
-    cv2.multiply(region, cv2.merge((mask, mask, mask)), dst=region, scale=1 / 255)
+    cv2.multiply(region, cv2.merge((soft, soft, soft)), dst=region, scale=1 / 255)
     return area

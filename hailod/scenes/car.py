@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -81,13 +82,13 @@ def _faces(body: _Body, paint: Colour, *, panelled: bool) -> list[Face]:
     faces: list[Face] = []
     # The tub, from the tail over the deck and the bonnet down to the bumper.
     outline = [(-half, floor), (-half, belt), (half * 0.45, belt), (half, nose), (half, floor)]
-    for (x1, y1), (x2, y2) in zip(outline, outline[1:], strict=False):
-        faces.append(quad((x1, y1, side), (x2, y2, side), (x2, y2, -side), (x1, y1, -side), paint, inside))
+    for (x1, y1), (x2, y2) in pairwise(outline):
+        corners = ((x1, y1, side), (x2, y2, side), (x2, y2, -side), (x1, y1, -side))
+        faces.append(quad(corners, paint, inside))
     faces += _lamps(half, side, belt)
     for sign in (1.0, -1.0):
         normal = (0.0, 0.0, sign)
-        corners = tuple((x, y, sign * side) for x, y in outline)
-        faces.append(Face(corners, normal, paint))
+        faces.append(Face(tuple((x, y, sign * side) for x, y in outline), normal, paint))
         sill = ((-half, floor), (half, floor), (half, floor + 0.13), (-half, floor + 0.13))
         faces.append(Face(tuple((x, y, sign * side) for x, y in sill), normal, darker(paint, 0.6)))
         for door in (-0.12, 0.26):
@@ -112,7 +113,8 @@ def _cabin(body: _Body, paint: Colour, *, panelled: bool) -> list[Face]:
             share = (y - belt) / (top - belt)
             return (x, y, sign * (low + (high - low) * share))
 
-        wall = quad(at(rear, belt), at(front, belt), at(roof_front, top), at(roof_rear, top), paint, inside)
+        corners = (at(rear, belt), at(front, belt), at(roof_front, top), at(roof_rear, top))
+        wall = quad(corners, paint, inside)
         sill, lintel = belt + 0.06 * (top - belt), top - 0.14 * (top - belt)
 
         def edge(x: float, roof: float, y: float) -> float:
@@ -130,11 +132,12 @@ def _cabin(body: _Body, paint: Colour, *, panelled: bool) -> list[Face]:
             windows.append(Face(corners, wall.normal, glass))
         return [wall, *windows]
 
-    def across(x1: float, y1: float, w1: float, x2: float, y2: float, w2: float, colour: Colour) -> Face:
-        return quad((x1, y1, w1), (x1, y1, -w1), (x2, y2, -w2), (x2, y2, w2), colour, inside)
+    def across(start: Corner, end: Corner, colour: Colour) -> Face:
+        (x1, y1, w1), (x2, y2, w2) = start, end
+        return quad(((x1, y1, w1), (x1, y1, -w1), (x2, y2, -w2), (x2, y2, w2)), colour, inside)
 
-    tail = across(rear, belt, low, roof_rear, top, high, paint)
-    screen = across(front, belt, low, roof_front, top, high, paint)
+    tail = across((rear, belt, low), (roof_rear, top, high), paint)
+    screen = across((front, belt, low), (roof_front, top, high), paint)
     faces = [tail, screen, *side_faces(1.0), *side_faces(-1.0)]
     for pane, x, roof in ((tail, rear, roof_rear), (screen, front, roof_front)):
         out = 0.01 if x > 0 else -0.01
@@ -142,7 +145,7 @@ def _cabin(body: _Body, paint: Colour, *, panelled: bool) -> list[Face]:
         x1, x2 = x + (roof - x) * 0.08 + out, x + (roof - x) * 0.9 + out
         corners = ((x1, y1, low * 0.9), (x1, y1, -low * 0.9), (x2, y2, -high * 0.9), (x2, y2, high * 0.9))
         faces.append(Face(corners, pane.normal, glass))
-    faces.append(across(roof_rear, top, high, roof_front, top, high, darker(paint, 1.04)))
+    faces.append(across((roof_rear, top, high), (roof_front, top, high), darker(paint, 1.04)))
     return faces
 
 
@@ -171,4 +174,5 @@ def _wheel(x: float, z: float, normal: Corner) -> list[Face]:
             for a in np.linspace(0, 2 * math.pi, 12, endpoint=False)
         )
 
-    return [Face(ring(0.39), normal, darker(_TYRE, 0.5)), Face(ring(0.32), normal, _TYRE), Face(ring(0.19), normal, _HUB)]
+    rings = ((0.39, darker(_TYRE, 0.5)), (0.32, _TYRE), (0.19, _HUB))
+    return [Face(ring(radius), normal, colour) for radius, colour in rings]

@@ -64,25 +64,25 @@ class Cat:
         sit, points = pose.stoop, np.zeros((20, 3), np.float32)
         points[_CHEST] = (0.14 - 0.03 * sit, 0.2 + 0.05 * sit, 0.0)
         points[_RUMP] = (-0.13 + 0.06 * sit, 0.205 - 0.11 * sit, 0.0)
-        points[_HEAD] = points[_CHEST] + (0.1 - 0.06 * sit, 0.085 + 0.035 * sit, 0.0)
-        points[_NOSE] = points[_HEAD] + (0.052, -0.012, 0.0)
+        points[_HEAD] = np.add(points[_CHEST], (0.1 - 0.06 * sit, 0.085 + 0.035 * sit, 0.0))
+        points[_NOSE] = np.add(points[_HEAD], (0.052, -0.012, 0.0))
         for leg in range(4):
             front, side = leg < 2, 1.0 if leg % 2 == 0 else -1.0
             phase = pose.stride + (0.0 if leg in (0, 3) else math.pi) + (0.0 if front else 0.6)
             swing = 0.5 * pose.pace * math.sin(phase)
             rise = 0.03 * pose.pace * max(0.0, math.cos(phase))
-            top = points[_CHEST if front else _RUMP] + (0.0, -0.03, 0.045 * side)
+            top = np.add(points[_CHEST if front else _RUMP], (0.0, -0.03, 0.045 * side))
             drop = top[1] - 0.012
             folded = (1.0 - front) * sit
-            paw = top + (0.16 * swing + 0.1 * folded, -drop + rise, 0.0)
+            paw = np.add(top, (0.16 * swing + 0.1 * folded, -drop + rise, 0.0))
             knee = (top + paw) / 2 + ((-0.02 if front else 0.03) * (1.0 - folded), rise, 0.0)
             points[4 + 3 * leg : 7 + 3 * leg] = (top, knee, paw)
         sway = 0.03 * math.sin(0.5 * pose.stride)
         root = points[_RUMP]
-        points[16] = root + (-0.06, 0.03 * (1 - sit), 0.0)
-        points[17] = root + (-0.14, 0.05 - 0.1 * sit, sway)
-        points[18] = root + (-0.19, 0.11 - 0.17 * sit, 1.5 * sway)
-        points[19] = root + (-0.2, 0.19 - 0.26 * sit, 2 * sway)
+        points[16] = np.add(root, (-0.06, 0.03 * (1 - sit), 0.0))
+        points[17] = np.add(root, (-0.14, 0.05 - 0.1 * sit, sway))
+        points[18] = np.add(root, (-0.19, 0.11 - 0.17 * sit, 1.5 * sway))
+        points[19] = np.add(root, (-0.2, 0.19 - 0.26 * sit, 2 * sway))
         points[:, 1] = np.maximum(points[:, 1], 0.01)
         return points * np.float32(self._size)
 
@@ -125,7 +125,9 @@ class Cat:
         shapes = [Shape(neck, tone.lit(darker(self._fur, 0.9), 0.55))]
         for side in (-1.0, 1.0):
             base = head + np.array([side * 0.55 * max(0.45, abs(to_camera)) - 0.1 * ahead, -0.55]) * radius
-            ear = np.array([base + np.array(p) * radius for p in ((-0.42, 0.15), (0.0, -0.85), (0.42, 0.15))], np.float32)
+            ear = np.array(
+                [base + np.array(p) * radius for p in ((-0.42, 0.15), (0.0, -0.85), (0.42, 0.15))], np.float32
+            )
             shapes.append(Shape(ear, tone.lit(darker(self._fur, 0.8), 0.5)))
         shapes.append(Shape(disc(head, radius, 0.92), fur))
         if to_camera > -0.4:
@@ -133,9 +135,12 @@ class Cat:
             light = darker(self._fur, 1.25) if self._pattern != "socks" else (225.0, 228.0, 232.0)
             shapes.append(Shape(disc(muzzle, radius * 0.5, 0.75), tone.lit(light, 0.7)))
             if radius > 3.0:
-                shapes.append(Shape(disc(muzzle - np.array([0.0, 0.15 * radius], np.float32), radius * 0.13),
-                                    tone.lit(_PINK)))
+                shapes.append(
+                    Shape(disc(muzzle - np.array([0.0, 0.15 * radius], np.float32), radius * 0.13), tone.lit(_PINK))
+                )
                 for side in (-0.4, 0.4):
                     eye = head + np.array([side * max(0.35, to_camera) + 0.45 * ahead, -0.1]) * radius
-                    shapes.append(Shape(disc(eye.astype(np.float32), radius * 0.15), tone.lit((70.0, 190.0, 170.0), 0.9)))
+                    shapes.append(
+                        Shape(disc(eye.astype(np.float32), radius * 0.15), tone.lit((70.0, 190.0, 170.0), 0.9))
+                    )
         return shapes

@@ -23,38 +23,92 @@ def _grey(value: float) -> Colour:
     return (value, value, value)
 
 
+_OVERHEAD: Final = _sun(0, 80)
+
 _PRESETS: Final = {
     "noon": Light(
-        "noon", (0.55, 0.52, 0.5), (0.52, 0.56, 0.6), _sun(-60, 55), ((226, 168, 110), (244, 226, 205)), 0.42, 0.15
+        ambient=(0.55, 0.52, 0.5),
+        sun=(0.52, 0.56, 0.6),
+        towards=_sun(-60, 55),
+        sky=((226, 168, 110), (244, 226, 205)),
+        shadow=0.42,
+        haze=0.15,
     ),
     "morning": Light(
-        "morning", (0.52, 0.46, 0.43), (0.42, 0.52, 0.62), _sun(200, 30), ((220, 178, 140), (214, 222, 240)), 0.4, 0.35
+        ambient=(0.52, 0.46, 0.43),
+        sun=(0.42, 0.52, 0.62),
+        towards=_sun(200, 30),
+        sky=((220, 178, 140), (214, 222, 240)),
+        shadow=0.4,
+        haze=0.35,
     ),
     "evening": Light(
-        "evening", (0.42, 0.38, 0.38), (0.3, 0.5, 0.68), _sun(-20, 24), ((190, 140, 120), (150, 190, 246)), 0.42, 0.3
+        ambient=(0.42, 0.38, 0.38),
+        sun=(0.3, 0.5, 0.68),
+        towards=_sun(-20, 24),
+        sky=((190, 140, 120), (150, 190, 246)),
+        shadow=0.42,
+        haze=0.3,
     ),
     "overcast": Light(
-        "overcast", (0.72, 0.7, 0.69), (0.08, 0.08, 0.08), _sun(0, 80), ((206, 200, 196), (222, 219, 217)), 0.1, 0.3, 2.0
+        ambient=(0.72, 0.7, 0.69),
+        sun=(0.08, 0.08, 0.08),
+        towards=_OVERHEAD,
+        sky=((206, 200, 196), (222, 219, 217)),
+        shadow=0.1,
+        haze=0.3,
+        noise=2.0,
     ),
     "hazy": Light(
-        "hazy", (0.6, 0.59, 0.58), (0.28, 0.29, 0.3), _sun(230, 45), ((222, 206, 190), (230, 226, 222)), 0.22, 1.2, 2.0
+        ambient=(0.6, 0.59, 0.58),
+        sun=(0.28, 0.29, 0.3),
+        towards=_sun(230, 45),
+        sky=((222, 206, 190), (230, 226, 222)),
+        shadow=0.22,
+        haze=1.2,
+        noise=2.0,
     ),
     "lamps": Light(
-        "lamps", (0.17, 0.13, 0.12), _grey(0.0), _sun(0, 80), ((38, 24, 20), (58, 42, 40)), 0.0, 0.1, 4.0, night=True
+        ambient=(0.17, 0.13, 0.12),
+        sun=_grey(0.0),
+        towards=_OVERHEAD,
+        sky=((38, 24, 20), (58, 42, 40)),
+        haze=0.1,
+        noise=4.0,
+        night=True,
     ),
     "infrared": Light(
-        "infrared", _grey(0.1), _grey(0.0), _sun(0, 80), (_grey(14), _grey(24)), 0.0, 0.05, 4.5,
-        (Lamp(0.0, 3.0, 0.0, 8.5, _grey(1.05)),), infrared=True, night=True,
+        ambient=_grey(0.1),
+        sun=_grey(0.0),
+        towards=_OVERHEAD,
+        sky=(_grey(14), _grey(24)),
+        haze=0.05,
+        noise=4.5,
+        lamps=(Lamp(0.0, 3.0, 0.0, 8.5, _grey(1.05)),),
+        infrared=True,
+        night=True,
     ),
     "dusk": Light(
-        "dusk", (0.36, 0.29, 0.25), _grey(0.02), _sun(0, 80), ((120, 84, 60), (120, 120, 150)), 0.05, 0.3, 3.0,
+        ambient=(0.36, 0.29, 0.25),
+        sun=_grey(0.02),
+        towards=_OVERHEAD,
+        sky=((120, 84, 60), (120, 120, 150)),
+        shadow=0.05,
+        haze=0.3,
+        noise=3.0,
         night=True,
     ),
     "moonlight": Light(
-        "moonlight", (0.25, 0.2, 0.17), (0.12, 0.1, 0.08), _sun(120, 50), ((70, 46, 30), (84, 66, 52)), 0.3, 0.2, 4.0,
+        ambient=(0.25, 0.2, 0.17),
+        sun=(0.12, 0.1, 0.08),
+        towards=_sun(120, 50),
+        sky=((70, 46, 30), (84, 66, 52)),
+        shadow=0.3,
+        haze=0.2,
+        noise=4.0,
         night=True,
     ),
-}  # fmt: skip
+}
 
 
 def light(name: str, lamps: tuple[Lamp, ...] = (), *, rain: bool = False) -> Light:
@@ -64,7 +118,7 @@ def light(name: str, lamps: tuple[Lamp, ...] = (), *, rain: bool = False) -> Lig
         chosen = replace(chosen, lamps=chosen.lamps + lamps)
     if rain:
         flat = tuple(0.88 * (a + 0.35 * s) for a, s in zip(chosen.ambient, chosen.sun, strict=True))
-        grey = mixed_sky(chosen.sky)
+        grey = _clouded(chosen.sky)
         chosen = replace(
             chosen,
             ambient=(flat[0], flat[1], flat[2]),
@@ -77,7 +131,7 @@ def light(name: str, lamps: tuple[Lamp, ...] = (), *, rain: bool = False) -> Lig
     return chosen
 
 
-def mixed_sky(sky: tuple[Colour, Colour]) -> tuple[Colour, Colour]:
+def _clouded(sky: tuple[Colour, Colour]) -> tuple[Colour, Colour]:
     """A sky that has clouded over."""
     level = 0.85 * (sum(sky[0]) + sum(sky[1])) / 6
     return (_grey(0.95 * level), _grey(level))

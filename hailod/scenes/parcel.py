@@ -7,9 +7,7 @@ import numpy as np
 from hailod.scenes.figure import Pose, palette
 from hailod.scenes.shapes import Shape
 from hailod.scenes.solid import Face, Solid, box
-from hailod.scenes.view import Camera, darker
-
-from hailod.scenes.view import Tone
+from hailod.scenes.view import Camera, Tone, darker
 
 _CARDBOARD = palette("c19a6b", "b58b5a", "d0ab7c", "a97f50", "e6dfd3", "caa57a")
 _TAPES = palette("8a6a3f", "2f6f9f", "e2d6b5", "24262b", "b23b3b")
@@ -58,9 +56,7 @@ def _sticker(face: Face) -> Face:
     return _part(face, (0.55, 0.9), (0.4, 0.85), _LABEL)
 
 
-def _part(
-    face: Face, across: tuple[float, float], up: tuple[float, float], colour: tuple[float, float, float]
-) -> Face:
+def _part(face: Face, across: tuple[float, float], up: tuple[float, float], colour: tuple[float, float, float]) -> Face:
     a, b, _, d = (np.array(corner) for corner in face.corners)
 
     def at(u: float, v: float) -> tuple[float, float, float]:

@@ -105,7 +105,7 @@ class Person:
         shapes += self._torso(joints, unit, tone, detailed)
         if wears.pack is not None and to_camera <= 0.2:
             shapes.append(self._backpack(joints, pose, unit, tone))
-        shapes += self._face(joints, pose, unit, tone, to_camera, detailed)
+        shapes += self._face(joints, pose, unit, tone)
         shapes += self._arm(joints, sides[1], unit, tone, 1.0)
         return shapes
 
@@ -129,9 +129,9 @@ class Person:
             swing = pose.pace * 0.47 * math.sin(phase) + 0.9 * crouch
             knee = pose.pace * (0.12 + 0.75 * max(0.0, math.cos(phase))) + 2.0 * crouch
             joints[_HIPS[side]] = (0.0, 0.0, sign * 0.052)
-            joints[_KNEES[side]] = joints[_HIPS[side]] + (0.245 * math.sin(swing), -0.245 * math.cos(swing), 0.0)
+            joints[_KNEES[side]] = np.add(joints[_HIPS[side]], (0.245 * math.sin(swing), -0.245 * math.cos(swing), 0.0))
             shin = swing - knee
-            joints[_ANKLES[side]] = joints[_KNEES[side]] + (0.235 * math.sin(shin), -0.235 * math.cos(shin), 0.0)
+            joints[_ANKLES[side]] = np.add(joints[_KNEES[side]], (0.235 * math.sin(shin), -0.235 * math.cos(shin), 0.0))
             lifted = 0.5 * pose.pace * max(0.0, math.cos(phase))
             joints[_TOES[side]] = joints[_ANKLES[side]] + (0.085, -0.012 - 0.05 * lifted, sign * 0.012)
         lean = 0.06 * pose.pace + 1.05 * pose.stoop
@@ -143,7 +143,7 @@ class Person:
             upper = -0.5 * pose.pace * math.sin(phase) + 0.5 * lean if reach is None else 0.35 * reach
             lower = upper + 0.25 + 0.3 * pose.pace if reach is None else 1.35 * reach
             joints[_SHOULDERS[side]] = shoulder
-            joints[_ELBOWS[side]] = shoulder + (0.165 * math.sin(upper), -0.165 * math.cos(upper), sign * 0.02)
+            joints[_ELBOWS[side]] = np.add(shoulder, (0.165 * math.sin(upper), -0.165 * math.cos(upper), sign * 0.02))
             joints[_HANDS[side]] = joints[_ELBOWS[side]] + (0.15 * math.sin(lower), -0.15 * math.cos(lower), 0.0)
         joints[_NECK] = 0.335 * up
         joints[_HEAD] = 0.335 * up + np.array([0.015 + 0.06 * math.sin(lean), 0.085, 0.0], np.float32)
@@ -193,8 +193,12 @@ class Person:
         thick = unit * wears.girth
         trunk = joints[[*_HIPS, *_SHOULDERS]]
         outline = hull(trunk, np.array([0.062, 0.062, 0.05, 0.05], np.float32) * thick)
-        shapes = [Shape(capsules(joints[[_NECK]], joints[[_HEAD]], *np.full((2, 1), 0.03 * unit, np.float32))[0],
-                        tone.lit(darker(wears.skin, 0.85), 0.4))]
+        shapes = [
+            Shape(
+                capsules(joints[[_NECK]], joints[[_HEAD]], *np.full((2, 1), 0.03 * unit, np.float32))[0],
+                tone.lit(darker(wears.skin, 0.85), 0.4),
+            )
+        ]
         if wears.skirt:
             hem = trunk[:2] + (joints[list(_KNEES)] - trunk[:2]) * np.float32(wears.skirt / 0.34)
             cloth = hull(np.concatenate((trunk[:2], hem)), np.array([0.062, 0.062, 0.07, 0.07], np.float32) * thick)
@@ -202,8 +206,10 @@ class Person:
         shapes.append(Shape(outline, tone.lit(darker(wears.top, 0.86), 0.45)))
         if detailed:
             lit_side = np.array([0.02 * unit * (1 if tone.towards[0] >= 0 else -1), -0.006 * unit], np.float32)
-            bright = hull(trunk * np.float32(0.9) + trunk.mean(0) * np.float32(0.1) + lit_side,
-                          np.array([0.042, 0.042, 0.032, 0.032], np.float32) * thick)
+            bright = hull(
+                trunk * np.float32(0.9) + trunk.mean(0) * np.float32(0.1) + lit_side,
+                np.array([0.042, 0.042, 0.032, 0.032], np.float32) * thick,
+            )
             shapes.append(Shape(bright, tone.lit(wears.top, 0.85)))
             if wears.vest:
                 for share in (0.35, 0.6):
@@ -213,10 +219,10 @@ class Person:
                     shapes.append(Shape(stripe, tone.lit((200.0, 250.0, 240.0), 1.0)))
         return shapes
 
-    def _face(self, joints: F32, pose: Pose, unit: float, tone: Tone, to_camera: float, detailed: bool) -> list[Shape]:
+    def _face(self, joints: F32, pose: Pose, unit: float, tone: Tone) -> list[Shape]:
         wears = self._is
         head, radius = joints[_HEAD], 0.062 * unit
-        ahead = math.cos(pose.yaw)
+        ahead, to_camera = math.cos(pose.yaw), math.sin(pose.yaw)
         skin = Shape(disc(head, radius, 1.22), tone.lit(wears.skin, 0.65))
         hair_at = head + np.array([-0.3 * ahead, -0.32 + 0.12 * min(to_camera, 0.0)], np.float32) * np.float32(radius)
         hair = Shape(disc(hair_at, radius * 1.06, 1.08), tone.lit(wears.hair, 0.6))
@@ -229,7 +235,7 @@ class Person:
         else:
             front = head + np.array([0.22 * ahead, 0.18], np.float32) * np.float32(radius)
             shapes += [skin, hair, Shape(disc(front, radius * 0.86, 1.12), tone.lit(wears.skin, 0.7))]
-            if detailed and radius > 4.0:
+            if radius > 4.0:
                 for eye in (-0.36, 0.36):
                     if abs(ahead) < 0.8 or eye * ahead > 0:
                         at = front + np.array([eye * max(0.3, to_camera) + 0.35 * ahead, -0.1]) * radius

@@ -2,191 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
-from hailod.scenes.backdrop import Backdrop, Ground
-from hailod.scenes.figure import palette
-from hailod.scenes.materials import Material, grass, plain, tiles
-from hailod.scenes.plants import bin_, bush, lamp_post, post, railing, tree
-from hailod.scenes.shapes import Shape
-from hailod.scenes.view import Camera, Colour, Lamp, Light, darker
-
-Way = tuple[Ground, ...]
-
-VARIANTS: Final = 24
-"""How many of each kind of place there are."""
-
-_WALLS = palette("c9b79c", "a8563c", "d8d5cb", "8fa3ad", "b9a06a", "7d5a48", "cfc3b5", "9c4a3c", "e3ddd0")
-_ASPHALTS = palette("6a6a6c", "5a5c60", "77746f", "808084")
-_PAVINGS = palette("b3aca0", "9d9a96", "b89d86", "a5a9a8", "8f857a")
-_LAWNS = palette("5f8a45", "6f9350", "557d46", "82934f")
-_WOODS = palette("9a7350", "80654c", "b08f69", "6f5f52", "8f8f8c")
-_GLASS = palette("52626e")[0]
-_LIT = palette("ffd890")[0]
-_DOORS = palette("7a2a26", "2b4a66", "3f5a3d", "d9d4c8", "4a3426")
+from hailod.scenes.backdrop import Backdrop
+from hailod.scenes.materials import plain, tiles
+from hailod.scenes.place import Drop, Place, Plan, Standing
+from hailod.scenes.plants import railing
+from hailod.scenes.view import Lamp, Light, darker
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Shapes that stand at depth `z` and, where `height` is above 0, throw a shadow as an upright of that size."""
-
-    z: float
-    shapes: tuple[Shape, ...]
-    x: float = 0.0
-    width: float = 0.0
-    height: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The ways of a parcel: to its place, from it, and the same for whoever fetches it."""
-
-    bring: Way
-    leave: Way
-    fetch: Way
-    take: Way
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The ways through a place. Cars of `parked` are x, z and yaw; `park` is a way and where on it a car stands for a
-    while: at its end, from which it backs out, or before, from where it goes on."""
-
-    walks: tuple[Way, ...]
-    cats: tuple[Way, ...]
-    drives: tuple[Way, ...]
-    drops: tuple[Drop, ...]
-    parked: tuple[tuple[float, float, float], ...] = ()
-    park: tuple[Way, Ground] | None = None
-
-
-class Place(Protocol):
-    """One kind of place: built for a random variant, then drawn in a light."""
-
-    camera: Camera
-    plan: Plan
-    lamps: tuple[Lamp, ...]
-
-    def paint(self, backdrop: Backdrop, light: Light) -> list[Standing]:
-        """Paint grounds and walls, and give what stands in front of them."""
-
-
-class _Base:
-    """What the places share. `looks` decides the variant, `jitter` where exactly the camera hangs."""
-
-    def __init__(self, width: int, height: int, looks: np.random.Generator, jitter: np.random.Generator) -> None:
-        self._rng = looks
-        self._plants = int(looks.integers(1 << 30))
-        self.lamps: tuple[Lamp, ...] = ()
-        self._wall = self._pick(_WALLS)
-        self._other_wall = self._pick(_WALLS)
-        self._road = plain(self._pick(_ASPHALTS), 0.2, 0.06)
-        self._lawn = grass(self._pick(_LAWNS))
-        paving = self._pick(_PAVINGS)
-        slab = float(looks.choice([0.4, 0.6, 1.0]))
-        self._pavement = tiles(paving, slab, slab, 0.012, staggered=bool(looks.random() < 0.5))
-        self._drive = (
-            tiles(self._pick(_PAVINGS), 0.22, 0.11, 0.008, staggered=True)
-            if looks.random() < 0.5
-            else plain(self._pick(_PAVINGS), 0.16, 0.08)
-        )
-        self._wood = self._pick(_WOODS)
-        self._door = self._pick(_DOORS)
-        self._jitter = jitter
-
-    def _pick(self, colours: tuple[Colour, ...]) -> Colour:
-        colour = colours[int(self._rng.integers(len(colours)))]
-        return darker(colour, float(self._rng.uniform(0.85, 1.1)))
-
-    def _camera(self, width: int, height: int, above: float, horizon: float, focal: float) -> Camera:
-        j = self._jitter
-        return Camera(
-            width,
-            height,
-            above * float(j.uniform(0.92, 1.1)),
-            horizon + float(j.uniform(-0.03, 0.03)),
-            focal * float(j.uniform(0.92, 1.12)),
-        )
-
-    def _masonry(self, colour: Colour) -> Material:
-        kind = sum(colour) % 3
-        if kind < 1:
-            return tiles(colour, 0.24, 0.08, 0.007, staggered=True)
-        if kind < 2:
-            return tiles(colour, 6.0, 0.18, 0.012)
-        return plain(colour, 0.08, 0.1)
-
-    def _house(
-        self, backdrop: Backdrop, light: Light, x1: float, x2: float, z: float, height: float, colour: Colour
-    ) -> None:
-        """A front with a door and two rows of windows, some lit at night."""
-        rng = np.random.default_rng([self._plants, round(10 * x1 + 7 * z) & 0xFFFF])
-        backdrop.wall((x1, z), (x2, z), 0.0, height, self._masonry(colour))
-        backdrop.wall((x1, z), (x2, z), 0.0, 0.35, plain(darker(colour, 0.7)))
-        trim = plain(darker((225.0, 228.0, 230.0), 0.95), 0.03)
-        count = max(2, round((x2 - x1) / 2.6))
-        step = (x2 - x1) / count
-        door = int(rng.integers(count))
-        for row, bottom in enumerate(np.arange(0.95, height - 1.6, 2.7)):
-            for column in range(count):
-                middle = x1 + (column + 0.5) * step
-                if row == 0 and column == door:
-                    backdrop.wall((middle - 0.62, z), (middle + 0.62, z), 0.0, 2.25, trim)
-                    backdrop.wall((middle - 0.5, z), (middle + 0.5, z), 0.0, 2.12, plain(self._door, 0.05))
-                    continue
-                lit = light.night and not light.infrared and rng.random() < 0.45
-                pane = plain(_LIT if lit else _GLASS, 0.25, 0.8)
-                low, high = float(bottom), float(bottom) + 1.3
-                backdrop.wall((middle - 0.66, z), (middle + 0.66, z), low - 0.08, high + 0.08, trim)
-                glow = 0.85 if lit else 0.0
-                backdrop.wall((middle - 0.58, z), (middle - 0.03, z), low, high, pane, glow)
-                backdrop.wall((middle + 0.03, z), (middle + 0.58, z), low, high, pane, glow)
-
-    def _row(self, backdrop: Backdrop, light: Light, z: float, *, gaps: float = 0.0) -> None:
-        """Houses side by side, as far as the picture reaches."""
-        rng = np.random.default_rng([self._plants, 3])
-        reach = self.camera.reach(z) + 2
-        x = -reach - float(rng.uniform(0, 6))
-        while x < reach:
-            width = float(rng.uniform(7, 12))
-            colour = darker(_WALLS[int(rng.integers(len(_WALLS)))], float(rng.uniform(0.85, 1.1)))
-            self._house(backdrop, light, x, x + width, z, float(rng.choice([5.6, 8.3, 6.2])), colour)
-            x += width + (float(rng.uniform(0.5, 1.5)) * gaps)
-
-    camera: Camera
-
-    def _bush(self, light: Light, x: float, z: float, width: float, height: float) -> Standing:
-        rng = np.random.default_rng([self._plants, round(abs(x) * 10), round(z * 10)])
-        return Standing(
-            z, tuple(bush(rng, self.camera, light.at(x, 0.5, z), x, z, width, height)), x, width * 0.8, height * 0.8
-        )
-
-    def _tree(self, light: Light, x: float, z: float, height: float) -> Standing:
-        rng = np.random.default_rng([self._plants, round(abs(x) * 10), round(z * 10)])
-        shapes = tree(rng, self.camera, light.at(x, height / 2, z), x, z, height)
-        return Standing(z, tuple(shapes), x, height * 0.4, height)
-
-    def _post(self, light: Light, x: float, z: float, height: float, width: float, colour: Colour) -> Standing:
-        return Standing(
-            z, tuple(post(self.camera, light.at(x, 1.0, z), x, z, height, width, colour)), x, width, height
-        )
-
-    def _lamp(self, light: Light, x: float, z: float, height: float) -> Standing:
-        tone = light.at(x, height, z)
-        lit = light.night and not light.infrared
-        return Standing(z, tuple(lamp_post(self.camera, tone, x, z, height, lit=lit)), x, 0.14, height)
-
-
-class Driveway(_Base):
+class Driveway(Place):
     """From a house over its drive to the street."""
 
-    def __init__(self, width: int, height: int, looks: np.random.Generator, jitter: np.random.Generator) -> None:
-        super().__init__(width, height, looks, jitter)
-        self.camera = self._camera(width, height, 3.0, 0.25, 0.95)
+    def __init__(self, size: tuple[int, int], looks: np.random.Generator, jitter: np.random.Generator) -> None:
+        super().__init__(size, looks, jitter)
+        self.camera = self._camera(above=3.0, horizon=0.25, focal=0.95)
         self._side = side = 1.0 if looks.random() < 0.5 else -1.0
         self._middle = m = side * float(looks.uniform(0.6, 1.6))
         self._kerb = k = float(looks.uniform(12.5, 14.5))
@@ -249,29 +82,27 @@ class Driveway(_Base):
             )
         rng = np.random.default_rng([self._plants, 9])
         standing = [
-            self._tree(light, m + side * 6.5, k + 13, float(rng.uniform(5, 7))),
-            self._tree(light, m - side * 9.5, k + 12, float(rng.uniform(4.5, 7))),
-            self._bush(light, m + side * 2.9, k - 0.9, 1.8, 1.1),
-            self._bush(light, m - side * 2.7, k - 0.6, 1.3, 0.9),
-            self._bush(light, m - side * 5.2, k - 0.8, 2.2, 1.2),
-            self._lamp(light, m - side * 4.5, k + 2.0, 4.6),
-            self._bush(light, m + side * 2.8, 5.6, 1.1, 0.8),
+            self._tree(light, (m + side * 6.5, k + 13), float(rng.uniform(5, 7))),
+            self._tree(light, (m - side * 9.5, k + 12), float(rng.uniform(4.5, 7))),
+            self._bush(light, (m + side * 2.9, k - 0.9), 1.8, 1.1),
+            self._bush(light, (m - side * 2.7, k - 0.6), 1.3, 0.9),
+            self._bush(light, (m - side * 5.2, k - 0.8), 2.2, 1.2),
+            self._lamp(light, (m - side * 4.5, k + 2.0), 4.6),
+            self._bush(light, (m + side * 2.8, 5.6), 1.1, 0.8),
         ]
         if rng.random() < 0.6:
-            tone = light.at(m + side * 2.5, 0.5, 7.5)
-            shapes = bin_(self.camera, tone, m + side * 2.5, 7.5, (70.0, 92.0, 58.0))
-            standing.append(Standing(7.5, tuple(shapes), m + side * 2.5, 0.6, 1.0))
+            standing.append(self._bin(light, (m + side * 2.5, 7.5), (70.0, 92.0, 58.0)))
         if rng.random() < 0.7:
-            standing.append(self._post(light, -side * 1.9, 3.3, 2.9, 0.14, self._wood))
+            standing.append(self._post(light, (-side * 1.9, 3.3), (0.14, 2.9), self._wood))
         return standing
 
 
-class Street(_Base):
+class Street(Place):
     """Over a street to the houses on its other side."""
 
-    def __init__(self, width: int, height: int, looks: np.random.Generator, jitter: np.random.Generator) -> None:
-        super().__init__(width, height, looks, jitter)
-        self.camera = self._camera(width, height, 3.6, 0.2, 0.9)
+    def __init__(self, size: tuple[int, int], looks: np.random.Generator, jitter: np.random.Generator) -> None:
+        super().__init__(size, looks, jitter)
+        self.camera = self._camera(above=3.6, horizon=0.2, focal=0.9)
         self._kerb = k = float(looks.uniform(5.6, 6.6))
         self.lamps = (
             Lamp(-4.5, 5.0, k + 0.2, 5.0, (0.5, 0.85, 1.05)),
@@ -307,7 +138,10 @@ class Street(_Base):
                 ),
             ),
             parked=tuple((float(x), k + 8.3, float(looks.choice([0.0, np.pi]))) for x in lots),
-            park=(((wide, near), (5.0, near), (0.5, k + 1.5), (-1.2, k + 1.1), (-6.0, near), (-wide, near)), (-1.2, k + 1.1)),
+            park=(
+                ((wide, near), (5.0, near), (0.5, k + 1.5), (-1.2, k + 1.1), (-6.0, near), (-wide, near)),
+                (-1.2, k + 1.1),
+            ),
         )
 
     def paint(self, backdrop: Backdrop, light: Light) -> list[Standing]:
@@ -325,32 +159,30 @@ class Street(_Base):
             )
         rng = np.random.default_rng([self._plants, 9])
         standing = [
-            self._lamp(light, -4.5, k - 0.3, 5.2),
-            self._lamp(light, 6.5, k + 9.7, 5.2),
-            self._lamp(light, -11.0, k + 9.7, 5.2),
-            self._tree(light, float(rng.uniform(8, 11)), k + 10.2, 4.6),
-            self._tree(light, float(rng.uniform(-5, -2)), k + 10.3, 4.2),
-            self._bush(light, float(rng.uniform(-3.4, -2.2)), 3.6, 1.2, 0.75),
+            self._lamp(light, (-4.5, k - 0.3), 5.2),
+            self._lamp(light, (6.5, k + 9.7), 5.2),
+            self._lamp(light, (-11.0, k + 9.7), 5.2),
+            self._tree(light, (float(rng.uniform(8, 11)), k + 10.2), 4.6),
+            self._tree(light, (float(rng.uniform(-5, -2)), k + 10.3), 4.2),
+            self._bush(light, (float(rng.uniform(-3.4, -2.2)), 3.6), 1.2, 0.75),
         ]
         if rng.random() < 0.7:
             x = float(rng.uniform(2.8, 3.6))
-            standing.append(self._tree(light, x, k - 0.6, 4.4))
+            standing.append(self._tree(light, (x, k - 0.6), 4.4))
         if rng.random() < 0.5:
-            x = self._spot[0] + 1.0
-            shapes = bin_(self.camera, light.at(x, 0.5, 5.3), x, 5.3, (60.0, 70.0, 66.0))
-            standing.append(Standing(5.3, tuple(shapes), x, 0.6, 1.0))
+            standing.append(self._bin(light, (self._spot[0] + 1.0, 5.3), (60.0, 70.0, 66.0)))
         for x in np.arange(-7.2, 8, 2.4):
             if rng.random() < 0.5:
-                standing.append(self._post(light, float(x), k - 0.35, 0.95, 0.12, (70.0, 72.0, 74.0)))
+                standing.append(self._post(light, (float(x), k - 0.35), (0.12, 0.95), (70.0, 72.0, 74.0)))
         return standing
 
 
-class Garden(_Base):
+class Garden(Place):
     """A lawn with a fence behind it, a path, and a car under a carport."""
 
-    def __init__(self, width: int, height: int, looks: np.random.Generator, jitter: np.random.Generator) -> None:
-        super().__init__(width, height, looks, jitter)
-        self.camera = self._camera(width, height, 2.5, 0.24, 0.85)
+    def __init__(self, size: tuple[int, int], looks: np.random.Generator, jitter: np.random.Generator) -> None:
+        super().__init__(size, looks, jitter)
+        self.camera = self._camera(above=2.5, horizon=0.24, focal=0.85)
         self._side = side = 1.0 if looks.random() < 0.5 else -1.0
         self._fence = fence = float(looks.uniform(12, 16))
         reach = self.camera.reach
@@ -403,8 +235,8 @@ class Garden(_Base):
         self._row(backdrop, light, fence + 14, gaps=8.0)
         reach = self.camera.reach(fence) + 1
         boards = tiles(self._wood, 0.16, 6.0, 0.01)
-        backdrop.wall((-reach, fence), (reach, fence), 0.0, float(1.5 + 0.4 * (self._plants % 2)), boards)
-        backdrop.wall((-reach, fence), (reach, fence), 1.2, 1.3, plain(darker(self._wood, 0.8)))
+        backdrop.wall((-reach, fence), (reach, fence), (0.0, 1.5 + 0.4 * (self._plants % 2)), boards)
+        backdrop.wall((-reach, fence), (reach, fence), (1.2, 1.3), plain(darker(self._wood, 0.8)))
         c = self._carport
         yard = c[1]
         ends = (c[0] - side * 60, c[0] + side * 2.6)
@@ -417,25 +249,25 @@ class Garden(_Base):
             backdrop.ground(plain((168.0, 174.0, 178.0), 0.15), outline)
         rng = np.random.default_rng([self._plants, 9])
         standing = [
-            self._tree(light, side * float(rng.uniform(4, 6)), fence - 1.6, float(rng.uniform(3.5, 5))),
-            self._bush(light, p + side * 3.0, fence - 2.4, 2.0, 1.3),
-            self._bush(light, p + side * 2.3, 6.9, 1.2, 0.8),
-            self._bush(light, p - side * 2.6, 8.2, 1.0, 0.7),
-            self._bush(light, -side * 1.9, 3.7, 0.9, 0.6),
-            self._post(light, c[0] + side * 2.4, yard - 1.6, 2.4, 0.14, self._wood),
-            self._post(light, c[0] - side * 2.4, yard - 1.6, 2.4, 0.14, self._wood),
+            self._tree(light, (side * float(rng.uniform(4, 6)), fence - 1.6), float(rng.uniform(3.5, 5))),
+            self._bush(light, (p + side * 3.0, fence - 2.4), 2.0, 1.3),
+            self._bush(light, (p + side * 2.3, 6.9), 1.2, 0.8),
+            self._bush(light, (p - side * 2.6, 8.2), 1.0, 0.7),
+            self._bush(light, (-side * 1.9, 3.7), 0.9, 0.6),
+            self._post(light, (c[0] + side * 2.4, yard - 1.6), (0.14, 2.4), self._wood),
+            self._post(light, (c[0] - side * 2.4, yard - 1.6), (0.14, 2.4), self._wood),
         ]
         if rng.random() < 0.6:
-            standing.append(self._post(light, side * 1.5, 3.0, 2.9, 0.13, self._wood))
+            standing.append(self._post(light, (side * 1.5, 3.0), (0.13, 2.9), self._wood))
         return standing
 
 
-class Porch(_Base):
+class Porch(Place):
     """From a front door over the porch to the street, as a doorbell sees it."""
 
-    def __init__(self, width: int, height: int, looks: np.random.Generator, jitter: np.random.Generator) -> None:
-        super().__init__(width, height, looks, jitter)
-        self.camera = self._camera(width, height, 1.75, 0.34, 0.72)
+    def __init__(self, size: tuple[int, int], looks: np.random.Generator, jitter: np.random.Generator) -> None:
+        super().__init__(size, looks, jitter)
+        self.camera = self._camera(above=1.75, horizon=0.34, focal=0.72)
         self._edge = edge = float(looks.uniform(3.4, 4.2))
         self._kerb = k = float(looks.uniform(9.0, 11.0))
         reach = self.camera.reach
@@ -470,10 +302,11 @@ class Porch(_Base):
                     (spot, (side * 0.4, 2.8), exit_),
                 ),
             ),
-            parked=tuple(
-                (float(x), k + 8.6, 0.0) for x in np.arange(-12, 13, 6.0) if looks.random() < 0.4
+            parked=tuple((float(x), k + 8.6, 0.0) for x in np.arange(-12, 13, 6.0) if looks.random() < 0.4),
+            park=(
+                ((wide, near), (5.0, near), (0.5, k + 3.0), (-1.2, k + 2.9), (-6.0, near), (-wide, near)),
+                (-1.2, k + 2.9),
             ),
-            park=(((wide, near), (5.0, near), (0.5, k + 3.0), (-1.2, k + 2.9), (-6.0, near), (-wide, near)), (-1.2, k + 2.9)),
         )
 
     def paint(self, backdrop: Backdrop, light: Light) -> list[Standing]:
@@ -493,20 +326,18 @@ class Porch(_Base):
         reach = self.camera.reach(edge) + 0.3
         white = (222.0, 226.0, 228.0) if rng.random() < 0.5 else self._wood
         standing = [
-            self._tree(light, side * 5.5, k - 1.6, float(rng.uniform(4, 5.5))),
-            self._lamp(light, side * 6.0, k + 1.7, 4.8),
-            self._bush(light, -side * 2.6, edge + 0.9, 1.4, 0.9),
-            self._bush(light, side * 3.4, edge + 1.1, 1.6, 0.9),
-            self._bush(light, -side * 5.0, k - 0.8, 1.8, 1.1),
+            self._tree(light, (side * 5.5, k - 1.6), float(rng.uniform(4, 5.5))),
+            self._lamp(light, (side * 6.0, k + 1.7), 4.8),
+            self._bush(light, (-side * 2.6, edge + 0.9), 1.4, 0.9),
+            self._bush(light, (side * 3.4, edge + 1.1), 1.6, 0.9),
+            self._bush(light, (-side * 5.0, k - 0.8), 1.8, 1.1),
         ]
         tone = light.at(0.0, 1.0, edge)
         for x1, x2 in ((-reach, -1.0), (1.0, reach)):
-            standing.append(Standing(edge, tuple(railing(self.camera, tone, x1, x2, edge, 0.95, white))))
+            standing.append(Standing(edge, tuple(railing(self.camera, tone, (x1, x2), edge, white))))
         for x in (-1.0, 1.0):
-            standing.append(self._post(light, x * 1.05, edge, 3.0, 0.15, white))
+            standing.append(self._post(light, (x * 1.05, edge), (0.15, 3.0), white))
         return standing
 
 
-PLACES: Final[
-    Mapping[str, Callable[[int, int, np.random.Generator, np.random.Generator], Driveway | Street | Garden | Porch]]
-] = {"driveway": Driveway, "street": Street, "garden": Garden, "porch": Porch}
+PLACES: Final[Mapping[str, type[Place]]] = {"driveway": Driveway, "street": Street, "garden": Garden, "porch": Porch}

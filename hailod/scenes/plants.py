@@ -19,24 +19,26 @@ def leaves(rng: np.random.Generator) -> Colour:
 
 
 def bush(
-    rng: np.random.Generator, camera: Camera, tone: Tone, x: float, z: float, width: float, height: float
+    rng: np.random.Generator, camera: Camera, tone: Tone, at: tuple[float, float], size: tuple[float, float]
 ) -> list[Shape]:
-    """A round bush of that width and height in metres."""
-    green = leaves(rng)
-    return _foliage(rng, camera, tone, (x, height / 2, z), (width / 2, height / 2), green, 46)
+    """A round bush at x, z, of that width and height in metres."""
+    (x, z), (width, height) = at, size
+    middle, radii = (x, height / 2, z), (width / 2, height / 2)
+    return _foliage(rng, camera, tone, middle, radii, colour=leaves(rng), count=46)
 
 
-def tree(rng: np.random.Generator, camera: Camera, tone: Tone, x: float, z: float, height: float) -> list[Shape]:
+def tree(rng: np.random.Generator, camera: Camera, tone: Tone, at: tuple[float, float], height: float) -> list[Shape]:
     """A tree with a round crown."""
+    x, z = at
     crown = height * 0.34
-    shapes = post(camera, tone, x, z, height * 0.5, 0.045 * height, _BARK)
-    return shapes + _foliage(
-        rng, camera, tone, (x, height - crown, z), (crown, crown * 0.95), leaves(rng), 70
-    )
+    trunk = post(camera, tone, at, (0.045 * height, height * 0.5), _BARK)
+    middle, radii = (x, height - crown, z), (crown, crown * 0.95)
+    return [*trunk, *_foliage(rng, camera, tone, middle, radii, colour=leaves(rng), count=70)]
 
 
-def post(camera: Camera, tone: Tone, x: float, z: float, height: float, width: float, colour: Colour) -> list[Shape]:
-    """An upright post, lit from one side."""
+def post(camera: Camera, tone: Tone, at: tuple[float, float], size: tuple[float, float], colour: Colour) -> list[Shape]:
+    """An upright post of that width and height, lit from one side."""
+    (x, z), (width, height) = at, size
     half = width / 2
     corners = [(x - half, 0.0, z), (x + half, 0.0, z), (x + half, height, z), (x - half, height, z)]
     outline = camera.project(np.array(corners, np.float32))
@@ -49,25 +51,27 @@ def post(camera: Camera, tone: Tone, x: float, z: float, height: float, width: f
     return [Shape(outline, tone.lit(darker(colour, 0.75), 0.3)), Shape(light, tone.lit(colour, 0.7))]
 
 
-def railing(camera: Camera, tone: Tone, x1: float, x2: float, z: float, height: float, colour: Colour) -> list[Shape]:
-    """A porch railing with balusters."""
+def railing(camera: Camera, tone: Tone, span: tuple[float, float], z: float, colour: Colour) -> list[Shape]:
+    """A porch railing with balusters, from one x to another."""
+    (x1, x2), height = span, 0.95
     shapes: list[Shape] = []
     for x in np.arange(x1, x2, 0.16):
-        shapes += post(camera, tone, float(x), z, height, 0.035, colour)
+        shapes += post(camera, tone, (float(x), z), (0.035, height), colour)
     for low, high in ((0.06, 0.11), (height - 0.06, height)):
         corners = [(x1, low, z), (x2, low, z), (x2, high, z), (x1, high, z)]
         shapes.append(Shape(camera.project(np.array(corners, np.float32)), tone.lit(colour, 0.7)))
     return shapes
 
 
-def bin_(camera: Camera, tone: Tone, x: float, z: float, colour: Colour) -> list[Shape]:
+def wheeled_bin(camera: Camera, tone: Tone, at: tuple[float, float], colour: Colour) -> list[Shape]:
     """A wheeled bin."""
-    return Solid(box(0.6, 1.05, 0.55, colour)).shapes(camera, tone, (x, 0.0, z), 0.3)
+    return Solid(box(0.6, 1.05, 0.55, colour)).shapes(camera, tone, (at[0], 0.0, at[1]), 0.3)
 
 
-def lamp_post(camera: Camera, tone: Tone, x: float, z: float, height: float, *, lit: bool) -> list[Shape]:
+def lamp_post(camera: Camera, tone: Tone, at: tuple[float, float], height: float, *, lit: bool) -> list[Shape]:
     """A street lamp."""
-    shapes = post(camera, tone, x, z, height, 0.12, (92.0, 92.0, 88.0))
+    x, z = at
+    shapes = post(camera, tone, at, (0.12, height), (92.0, 92.0, 88.0))
     head = camera.project(np.array([(x, height, z)], np.float32))[0]
     size = camera.scale(z) * 0.22
     glow: Colour = (170.0, 225.0, 255.0) if lit else tone.lit((210.0, 215.0, 215.0), 0.6)
@@ -80,6 +84,7 @@ def _foliage(
     tone: Tone,
     centre: tuple[float, float, float],
     radii: tuple[float, float],
+    *,
     colour: Colour,
     count: int,
 ) -> list[Shape]:

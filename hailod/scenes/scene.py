@@ -15,7 +15,8 @@ from hailod.scenes.backdrop import Backdrop, Prop, cast, covered_area, stand
 from hailod.scenes.car import Car
 from hailod.scenes.casting import Pool
 from hailod.scenes.figure import Figure, Pose
-from hailod.scenes.places import PLACES, VARIANTS, Standing
+from hailod.scenes.place import VARIANTS, Standing
+from hailod.scenes.places import PLACES
 from hailod.scenes.programme import programme
 from hailod.scenes.shapes import Bounds, Shape, bounds, disc, paint, stamp
 from hailod.scenes.solid import on_ground
@@ -79,7 +80,7 @@ class RenderedScene:
         rng = np.random.default_rng([seed, 12])
         chosen = lighting or pool.light(rng, lights.NIGHTS if night else lights.DAYS)
         looks = np.random.default_rng([pool.background(rng, VARIANTS), sum(kind.encode())])
-        place = PLACES[kind](width, height, looks, rng)
+        place = PLACES[kind]((width, height), looks, rng)
         self._camera = place.camera
         self.light = lights.light(chosen, place.lamps, rain=rain)
         self._tracks = programme(place.plan, seed, pool)
@@ -99,6 +100,11 @@ class RenderedScene:
     def empty(self, index: int) -> Picture:
         """Picture number `index` as it would be with nothing in it that moves."""
         return self._picture(self._backdrop.copy(), index)
+
+    @property
+    def resting_ids(self) -> frozenset[int]:
+        """The ids of what never moves, such as parked cars."""
+        return frozenset(n for n, prop in enumerate(self._props, 1) if prop.figure is not None)
 
     def both(self, index: int) -> tuple[Picture, Truth]:
         """Picture number `index` and what can be seen in it, for less than one after the other."""
@@ -209,7 +215,7 @@ class RenderedScene:
 
     def _picture(self, canvas: U8, index: int) -> Picture:
         height, width = canvas.shape[:2]
-        yuv = cv2.cvtColor(canvas, cv2.COLOR_BGR2YUV_I420)
+        yuv: U8 = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2YUV_I420), np.uint8)
         luma = yuv[:height]
         chroma = yuv[height:].reshape(2, height // 2, width // 2)
         if self.light.infrared:
@@ -229,9 +235,7 @@ def _truth(owners: NDArray[np.int32], entries: Sequence[tuple[int, int, int]]) -
             continue
         own = owners == owner
         columns, rows = own.any(0).nonzero()[0], own.any(1).nonzero()[0]
-        boxes.append(
-            (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
-        )
+        boxes.append((columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height))
         labels.append(label)
         ids.append(key)
         visibility.append(min(1.0, float(visible[owner]) / max(area, 1)))
@@ -249,13 +253,8 @@ def _meet(one: Bounds, other: Bounds) -> bool:
 
 def _glare() -> U8:
     """A round glow, bright in its middle."""
-    canvas = np.zeros((64, 64), np.float32)
+    canvas = np.zeros((64, 64, 3), np.uint8)
     for radius in range(31, 0, -1):
         value = 235 * (1 - radius / 32) ** 2.2
-        paint_grey(canvas, radius, value)
-    grey = canvas.astype(np.uint8)
-    return np.ascontiguousarray(cv2.merge((cv2.multiply(grey, 0.85), cv2.multiply(grey, 0.95), grey)))
-
-
-def paint_grey(canvas: NDArray[np.float32], radius: float, value: float) -> None:
-    cv2.fillConvexPoly(canvas, np.rint(disc((32.0, 32.0), radius)).astype(np.int32), value)
+        paint(canvas, [Shape(disc((32.0, 32.0), radius), (0.85 * value, 0.95 * value, value))])
+    return canvas

@@ -58,8 +58,7 @@ def disc(centre: Sequence[float] | F32, radius: float, squash: float = 1.0) -> F
 def hull(centres: F32, radii: Sequence[float] | F32) -> F32:
     """The outline of a skin drawn tight around discs."""
     points = (centres[:, None, :] + np.asarray(radii, np.float32)[:, None, None] * _ROUND[::2]).reshape(-1, 2)
-    outline: F32 = cv2.convexHull(points)[:, 0]
-    return outline
+    return cv2.convexHull(points).reshape(-1, 2).astype(np.float32, copy=False)
 
 
 def paint(canvas: U8, shapes: Sequence[Shape]) -> None:

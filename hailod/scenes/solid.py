@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hailod.scenes.shapes import Shape, hull
-from hailod.scenes.view import Camera, Colour, Tone
+from hailod.scenes.view import Camera, Colour, Tone, darker
 from hailod.types import F32
 
 Corner = tuple[float, float, float]
@@ -48,7 +48,8 @@ class Solid:
             share = tone.facing(float(normal[0]), float(normal[1]), float(normal[2]))
             colour = tone.lit(face.colour, 0.25 + 0.75 * share)
             if face.glow and glowing:
-                colour = tuple(max(lit, own * face.glow * glowing) for lit, own in zip(colour, face.colour, strict=True))  # type: ignore[assignment]
+                own = darker(face.colour, face.glow * glowing)
+                colour = (max(colour[0], own[0]), max(colour[1], own[1]), max(colour[2], own[2]))
             shapes.append(Shape(pixels[self._starts[index] : self._starts[index + 1]], colour))
         return shapes
 
@@ -69,28 +70,30 @@ def turned(points: F32, yaw: float) -> F32:
 def on_ground(points: F32, towards: Corner) -> F32:
     """Where light from `towards` throws the shadow of world points."""
     reach = points[:, 1:2] / np.float32(max(towards[1], 0.2))
-    return points - reach * np.array(towards, np.float32) * np.array([1, 0, 1], np.float32) - points * np.array(
-        [0, 1, 0], np.float32
+    return (
+        points
+        - reach * np.array(towards, np.float32) * np.array([1, 0, 1], np.float32)
+        - points * np.array([0, 1, 0], np.float32)
     )
 
 
-def quad(one: Corner, two: Corner, three: Corner, four: Corner, colour: Colour, inside: Corner) -> Face:
+def quad(corners: tuple[Corner, Corner, Corner, Corner], colour: Colour, inside: Corner) -> Face:
     """A face through four corners whose normal looks away from the point `inside` the solid."""
-    a, b, c = (np.array(corner) for corner in (one, two, three))
+    a, b, c = (np.array(corner) for corner in corners[:3])
     normal = np.cross(b - a, c - a)
     normal /= max(float(np.linalg.norm(normal)), 1e-9)
     if float(normal @ (a - np.array(inside))) < 0:
         normal = -normal
-    return Face((one, two, three, four), (float(normal[0]), float(normal[1]), float(normal[2])), colour)
+    return Face(corners, (float(normal[0]), float(normal[1]), float(normal[2])), colour)
 
 
 def box(length: float, height: float, width: float, colour: Colour) -> list[Face]:
     """The five faces of a box that stands on the ground."""
     x, z, inside = length / 2, width / 2, (0.0, height / 2, 0.0)
     return [
-        quad((-x, 0, z), (x, 0, z), (x, height, z), (-x, height, z), colour, inside),
-        quad((-x, 0, -z), (x, 0, -z), (x, height, -z), (-x, height, -z), colour, inside),
-        quad((x, 0, -z), (x, 0, z), (x, height, z), (x, height, -z), colour, inside),
-        quad((-x, 0, -z), (-x, 0, z), (-x, height, z), (-x, height, -z), colour, inside),
-        quad((-x, height, -z), (x, height, -z), (x, height, z), (-x, height, z), colour, inside),
+        quad(((-x, 0, z), (x, 0, z), (x, height, z), (-x, height, z)), colour, inside),
+        quad(((-x, 0, -z), (x, 0, -z), (x, height, -z), (-x, height, -z)), colour, inside),
+        quad(((x, 0, -z), (x, 0, z), (x, height, z), (x, height, -z)), colour, inside),
+        quad(((-x, 0, -z), (-x, 0, z), (-x, height, z), (-x, height, -z)), colour, inside),
+        quad(((-x, height, -z), (x, height, -z), (x, height, z), (-x, height, z)), colour, inside),
     ]

@@ -77,7 +77,6 @@ class Light:
     horizon's colour covers things 60 m away; `noise` the standard deviation of the sensor's noise in luma steps.
     """
 
-    name: str
     ambient: Colour
     sun: Colour
     towards: tuple[float, float, float]
