@@ -1,8 +1,8 @@
 """What the detector is to answer for a picture, and how far off it is.
 
 Every object is answered by the few cells that already do it best (task-aligned assignment): candidates near its middle,
-on the grids that suit its size, ranked by score and overlap. Objectness learns how good that answer is, so that the
-best cell of an object scores highest.
+on the grids that suit its size, ranked by score and overlap. Objectness learns how close to the best of them a cell
+comes; the best itself learns 1, however bad it still is, so that small and rare things are not given up.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def loss(rows: Tensor, targets: Targets, corners: Tensor, strides: Tensor) -> tu
         return object_loss, {"obj": object_loss.item(), "box": 0.0, "cls": 0.0, "iou": 0.0}
     batch, cell = positive.nonzero(as_tuple=True)
     gt = owner[batch, cell]
-    weight = quality[batch, cell]
+    weight = 0.25 + 0.75 * quality[batch, cell]
     overlap, distance = _overlap(boxes[batch, cell], targets.boxes[batch, gt])
-    box_loss = ((1 - overlap + distance) * weight).sum() / total
+    box_loss = ((1 - overlap + distance) * weight).sum() / weight.sum()
     wanted = nnf.one_hot(targets.labels[batch, gt], rows.shape[-1] - 5).float()
     classes = nnf.binary_cross_entropy_with_logits(rows[batch, cell, 5:], wanted, reduction="none").sum(-1)
-    class_loss = (classes * weight).sum() / total
+    class_loss = (classes * weight).sum() / weight.sum()
     parts = {"obj": object_loss.item(), "box": box_loss.item(), "cls": class_loss.item(), "iou": overlap.mean().item()}
     return object_loss + 4.0 * box_loss + class_loss, parts
 
@@ -83,8 +83,7 @@ def _assign(
     owner = torch.where(value >= 0, owner, torch.full_like(owner, -1))
     aligned = torch.where(chosen, metric, torch.zeros_like(metric))
     strongest = aligned.amax(-1, keepdim=True).clamp(min=1e-9)
-    reached = torch.where(chosen, overlap, torch.zeros_like(overlap)).amax(-1, keepdim=True).clamp(min=0.2)
-    share = (aligned / strongest * reached).clamp(0, 1)
+    share = (aligned / strongest).clamp(0, 1)
     quality = share.gather(1, owner.clamp(min=0)[:, None])[:, 0] * (owner >= 0)
     inside = ((middles > gts[..., :2]) & (middles < gts[..., 2:])).all(-1) & (kind == -1)[..., None]
     return owner, quality, inside.any(1)

@@ -97,16 +97,18 @@ def batch(
 
 def _view(rng: np.random.Generator) -> View:
     flip = "horizontal" if rng.random() < 0.5 else "none"
-    if rng.random() < 0.5:
+    if rng.random() < 0.65:
         return View(flip=flip)
-    side = float(rng.uniform(0.55, 1.0))
+    side = float(rng.uniform(0.6, 1.0))
     x, y = (float(rng.uniform(0, 1 - side)) for _ in range(2))
     return View((x, y, x + side, y + side), flip=flip)
 
 
 def _discoloured(picture: U8, rng: np.random.Generator) -> U8:
-    gain = rng.uniform(0.65, 1.4) * rng.uniform(0.92, 1.08, 3)
-    contrast, grey = rng.uniform(0.6, 1.15), rng.uniform(60, 190)
+    if rng.random() < 0.3:
+        return picture
+    gain = rng.uniform(0.7, 1.35) * rng.uniform(0.92, 1.08, 3)
+    contrast, grey = rng.uniform(0.65, 1.15), rng.uniform(60, 190)
     matrix = np.zeros((3, 4), np.float32)
     matrix[:, :3] = np.diag(gain * contrast)
     if rng.random() < 0.15:
@@ -188,6 +190,7 @@ def main() -> None:
             sums.clear()
         if step % 250 == 0:
             export(smoothed, arguments.name, arguments.out)
+            torch.save(detector.state_dict(), arguments.out / f"{arguments.name}.pt")
     path = export(smoothed, arguments.name, arguments.out)
     print(f"{path}: {step} steps, {path.stat().st_size} bytes, {(time.monotonic() - started) / 60:.1f} min")
 

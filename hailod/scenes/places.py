@@ -112,7 +112,7 @@ class Street(Place):
         reach = self.camera.reach
         near, far = k + 3.6, k + 6.4
         wide = reach(far) + 4.0
-        self._spot = spot = (float(looks.uniform(1.2, 2.4)), float(looks.uniform(4.2, 4.9)))
+        self._spot = spot = (float(looks.uniform(1.2, 2.4)), float(looks.uniform(4.8, 5.3)))
         e = reach(4.6) + 0.8
         lots = [x for x in np.arange(-14, 15, 5.4) if looks.random() < 0.55]
         self.plan = Plan(
