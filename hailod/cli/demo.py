@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", default="watch", choices=DEMOS, metavar="NAME", help="which (default: watch)"
     )
     parser.add_argument("--seconds", type=_duration, metavar="N", help="end after so many seconds (default: at Ctrl-C)")
+    parser.add_argument(
+        "--broker", choices=broker.TITLES, help="which broker (default: mosquitto where it is installed)"
+    )
     parser.add_argument("--list", action="store_true", help="say which demos there are")
 
 
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(_listed()))
         return 0
     say = _teller(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-    kind = broker.choose()
+    kind = broker.choose([args.broker] if args.broker else broker.TITLES)
     with tempfile.TemporaryDirectory(prefix="hailod-demo-") as directory:
         stage = Stage(Path(directory), say, SystemClock(), kind=kind, seconds=args.seconds)
         _perform(DEMOS[args.name], stage, say, kind.title)

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from hailod.clock import Clock
 from hailod.demo.child import Child, DemoError
 
 HOST: Final = "127.0.0.1"
+TITLES: Final = ("mosquitto", "amqtt")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 0.5
 _ATTEMPTS = 3
@@ -42,16 +43,16 @@ class Kind:
     command: Callable[[int, Path], list[str]]
 
 
-def choose(path: str | None = None) -> Kind:
-    """The broker to use; raises DemoError that says what to install. `path` stands for PATH."""
+def choose(titles: Sequence[str] = TITLES, path: str | None = None) -> Kind:
+    """The first of these brokers that is to be had; raises DemoError that says what to install. `path` is for PATH."""
     searched = os.environ.get("PATH", "") + os.pathsep + _SYSTEM_PATH if path is None else path
-    if binary := shutil.which("mosquitto", path=searched):
+    if "mosquitto" in titles and (binary := shutil.which("mosquitto", path=searched)):
         return Kind("mosquitto", "auto", lambda port, directory: _mosquitto(binary, port, directory))
-    if importlib.util.find_spec("amqtt") is not None:
+    if "amqtt" in titles and importlib.util.find_spec("amqtt") is not None:
         return Kind("amqtt", "3.1.1", _amqtt)
     raise DemoError(
-        "the demo needs an MQTT broker, and there is none here: sudo apt-get install mosquitto, or without root: "
-        "pip install 'hailod[demo]'"
+        f"the demo needs an MQTT broker, and {' or '.join(titles)} is not here: "
+        "sudo apt-get install mosquitto, or without root: pip install 'hailod[demo]'"
     )
 
 

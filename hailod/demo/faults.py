@@ -34,7 +34,7 @@ def _fell(stage: Stage, number: signal.Signals, what: str) -> None:
     replaced = stage.until(lambda: device_host(stage.daemon_pid) not in (None, victim), RECOVERY_S, "a new host")
     before = stage.heard.detections
     again = replaced + stage.until(lambda: stage.heard.detections > before, RECOVERY_S, "detections")
-    stage.say(f"a new device host after {replaced:.1f} s, detections again after {again:.1f} s")
+    stage.say(f"its successor was started after {replaced:.1f} s, detections again after {again:.1f} s")
 
 
 def _take_broker_away(stage: Stage) -> None:

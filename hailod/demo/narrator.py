@@ -17,6 +17,7 @@ from hailod.mqtt.topics import Topics
 
 _WIDTH = 10
 _INTERVALS = 1000
+_REPLIES = 64
 
 
 class Tone(StrEnum):
@@ -50,8 +51,8 @@ class Interval:
 
 @dataclass(slots=True)
 class Heard:
-    """What was heard so far. `seen` counts arrivals by label for each camera; `replies` are those to commands with an
-    id, by it; `balanced` is whether the books were in every message of health."""
+    """What was heard so far. `seen` counts arrivals by label for each camera; `replies` are the ids of commands
+    that were answered lately; `balanced` is whether the books were in every message of health."""
 
     online: bool = False
     detections: int = 0
@@ -61,7 +62,7 @@ class Heard:
     reconnects: int = 0
     balanced: bool = True
     seen: dict[str, Counter[str]] = field(default_factory=dict)
-    replies: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    replies: deque[str] = field(default_factory=lambda: deque(maxlen=_REPLIES))
     intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=_INTERVALS))
 
     @property
@@ -95,8 +96,8 @@ class Narrator:
 
     def hear(self, topic: str, payload: bytes, at: float) -> list[Line]:
         """The lines that a message gives, each with its time before it; often none."""
-        document = _document(payload)
-        return [Line(f"{at:6.1f} s  {line.text}", line.tone) for line in self._tell(topic, payload, document)]
+        told = self._tell(topic, payload, _document(payload))
+        return [Line(f"{at:6.1f} s  {_printable(line.text)}", line.tone) for line in told]
 
     def _tell(self, topic: str, payload: bytes, document: Mapping[str, Any]) -> Iterator[Line]:
         levels = topic.removeprefix(f"{self._topics.base}/").split("/")
@@ -182,7 +183,7 @@ class Narrator:
         if status == "accepted":
             return
         if document.get("id") is not None:
-            self.heard.replies[str(document["id"])] = document
+            self.heard.replies.append(str(document["id"]))
         if status != "ok":
             error = document["error"]
             yield Line(f"{_label('reply')}{command}: {error['code']}: {error['message']}", Tone.BAD)
@@ -223,6 +224,11 @@ def _document(payload: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _printable(text: str) -> str:
+    """`text` without what would move a terminal's cursor or change its colours."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _label(subject: str) -> str:

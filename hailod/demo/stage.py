@@ -52,9 +52,9 @@ path = {fast}
 [models.accurate]
 path = {accurate}
 [cameras.driveway]
-source = "synthetic:driveway?seed=7&fps=12"
+source = "synthetic:driveway?seed=5&fps=12"
 [cameras.street]
-source = "synthetic:street?seed=3&fps=12&night=1"
+source = "synthetic:street?seed=4&fps=12&night=1"
 """
 
 
