@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from hailod.clock import SystemClock
 from hailod.demo import broker, faults, swap, watch
+from hailod.demo.child import DemoError
 from hailod.demo.narrator import Line, Tone
 from hailod.demo.stage import MODELS, Address, Over, Stage
 
@@ -59,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     say = _teller(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     kind = broker.choose([args.broker] if args.broker else broker.TITLES)
-    with tempfile.TemporaryDirectory(prefix="hailod-demo-") as directory:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="hailod-demo-")
+    except OSError as error:
+        raise DemoError(f"no temporary folder can be made: {error}; is the disk full?") from None
+    with folder as directory:
         stage = Stage(Path(directory), say, SystemClock(), kind=kind, seconds=args.seconds)
         _perform(DEMOS[args.name], stage, say, kind.title)
     return 0
@@ -70,6 +76,7 @@ def _perform(script: Script, stage: Stage, say: Callable[[Line], None], broker_t
         stage.interrupt()
 
     before = {number: signal.signal(number, end) for number in _ENDINGS}
+    began = False
     try:
         try:
             say(Line(_SIMULATED, Tone.REPLY))
@@ -79,6 +86,7 @@ def _perform(script: Script, stage: Stage, say: Callable[[Line], None], broker_t
                 )
             )
             address = stage.start()
+            began = True
             for line in _invitation(address):
                 say(line)
             script.run(stage)
@@ -86,7 +94,7 @@ def _perform(script: Script, stage: Stage, say: Callable[[Line], None], broker_t
             say(Line(""))
         finally:
             closing = stage.stop()
-        for line in closing:
+        for line in closing if began else []:
             say(line)
     finally:
         for number, handler in before.items():
@@ -99,16 +107,17 @@ def _invitation(address: Address) -> list[Line]:
     base = address.topics.base
     camera = address.topics.camera("driveway").base
     fast, accurate = MODELS
-    return [
-        Line("\nTo watch from another terminal:"),
-        Line(f"    mosquitto_sub {where} -v -t '{base}/#'"),
-        Line("To reconfigure it while it runs:"),
-        Line(f"    mosquitto_pub {where} -t {camera}/set/threshold -m 0.7"),
-        Line(f'    mosquitto_pub {where} -t {base}/cmd/model.swap -m \'{{"args": {{"model": "{accurate}"}}}}\''),
-        Line(f'    mosquitto_pub {where} -t {base}/cmd/device.restart -m \'{{"args": {{"mode": "reset"}}}}\''),
-        Line(f'(mosquitto_sub and mosquitto_pub: apt-get install mosquitto-clients; the other model is "{fast}".)'),
-        Line("Ctrl-C ends the demo, and leaves nothing behind.\n"),
+    lines = [
+        "\nTo watch from another terminal:",
+        f"    mosquitto_sub {where} -v -t '{base}/#'",
+        f"To reconfigure it while it runs (its models are {fast} and {accurate}):",
+        f"    mosquitto_pub {where} -t {camera}/set/threshold -m 0.7",
+        f'    mosquitto_pub {where} -t {base}/cmd/model.swap -m \'{{"args": {{"model": "{accurate}"}}}}\'',
+        f'    mosquitto_pub {where} -t {base}/cmd/device.restart -m \'{{"args": {{"mode": "reset"}}}}\'',
     ]
+    if shutil.which("mosquitto_pub") is None:
+        lines.append("mosquitto_sub and mosquitto_pub are not installed here: sudo apt-get install mosquitto-clients")
+    return [Line(line) for line in (*lines, "Ctrl-C ends the demo, and leaves nothing behind.\n")]
 
 
 def _teller(coloured: bool) -> Callable[[Line], None]:

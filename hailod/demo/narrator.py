@@ -18,6 +18,8 @@ from hailod.mqtt.topics import Topics
 _WIDTH = 10
 _INTERVALS = 1000
 _REPLIES = 64
+# Conditions that belong to every start.
+_ORDINARY = frozenset({"simulated", "device_starting", "device_configuring"})
 
 
 class Tone(StrEnum):
@@ -164,15 +166,15 @@ class Narrator:
         state, now = str(document["state"]), float(document["ts"])
         # A condition keeps its `since` when its text changes.
         reasons = {(str(reason["code"]), float(reason["since"])): reason for reason in document["reasons"]}
-        for key in reasons.keys() - self._reasons.keys():
-            told = f"{key[0]}: {reasons[key]['text']}"
-            harmless = key[0] == "simulated"
-            yield Line(
-                f"{_label('health')}{told if harmless else f'{state}: {told}'}", Tone.PLAIN if harmless else Tone.BAD
-            )
-        for key in self._reasons.keys() - reasons.keys():
-            lasted = now - float(self._reasons[key]["since"])
-            yield Line(f"{_label('health')}{state}: {key[0]} is over after {lasted:.1f} s", Tone.GOOD)
+        for key, reason in reasons.items():
+            if key not in self._reasons:
+                tone = Tone.PLAIN if key[0] in _ORDINARY else Tone.BAD
+                told = "" if key[0] == "simulated" else f"{state}: "
+                yield Line(f"{_label('health')}{told}{key[0]}: {reason['text']}", tone)
+        for key, reason in self._reasons.items():
+            if key not in reasons:
+                lasted = now - float(reason["since"])
+                yield Line(f"{_label('health')}{state}: {key[0]} is over after {lasted:.1f} s", Tone.GOOD)
         self._reasons = reasons
         self.heard.restarts = int(document["device_restarts"])
         self.heard.reconnects = int(document["mqtt"]["reconnects"])
