@@ -140,7 +140,8 @@ class Narrator:
         before = self._status.get(camera)
         self._status[camera] = status
         if status != before:
-            yield Line(f"{_label(camera)}camera {status}", Tone.GOOD if status == "online" else Tone.BAD)
+            tone = {"online": Tone.GOOD, "offline": Tone.BAD}.get(status, Tone.PLAIN)
+            yield Line(f"{_label(camera)}camera {status}", tone)
 
     def _settings(self, camera: str, threshold: float) -> Iterator[Line]:
         before = self._thresholds.get(camera)
