@@ -86,7 +86,7 @@ class Heard:
 
 
 class Narrator:
-    """Tells the messages of one node. What is no document of ours is told of nothing."""
+    """Tells the messages of one node. What is none of its documents is one line that says so."""
 
     def __init__(self, topics: Topics) -> None:
         self.heard = Heard()
