@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
-import numpy as np
-
 from hailod.clock import Clock
+from hailod.scenes import PLACES, Boxes, RenderedScene
 from hailod.sources.base import Captured
 from hailod.sources.faults import lost
-from hailod.types import U8, ColorMatrix, Picture, PixelFormat
+from hailod.types import Picture
 
 # Picture number `index` of a scene.
 Scene = Callable[[int], Picture]
 
-_DEFAULT_SCENE = "boxes"
-_DEFAULT_SIZE = (1280, 720)
-_DEFAULT_FPS = 15.0
+SCENES: Final = ("boxes", *PLACES)
+"""A test card that moves, and the rendered places."""
+
+_DEFAULT_SCENE: Final = "boxes"
+_DEFAULT_SIZE: Final = {"boxes": (1280, 720)} | dict.fromkeys(PLACES, (640, 360))
+_DEFAULT_FPS: Final = 15.0
+_KEYS: Final = ("seed", "size", "fps")
+_WEATHER: Final = ("night", "rain")
 
 # A reader this late is not made up for.
 _LATE = 1.0
@@ -27,12 +31,14 @@ _LATE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SceneOptions:
-    """What `[scene][?seed=1&size=1280x720&fps=15]` says."""
+    """What `[scene][?seed=1&size=640x360&fps=15&night=1&rain=1]` says; night and rain are for rendered places."""
 
     scene: str = _DEFAULT_SCENE
     seed: int = 1
-    size: tuple[int, int] = _DEFAULT_SIZE
+    size: tuple[int, int] = _DEFAULT_SIZE[_DEFAULT_SCENE]
     fps: float = _DEFAULT_FPS
+    night: bool = False
+    rain: bool = False
 
     @staticmethod
     def parse(text: str, *, size: tuple[int, int] | None = None, fps: float | None = None) -> SceneOptions:
@@ -42,19 +48,29 @@ class SceneOptions:
         given = dict(parse_qsl(query, keep_blank_values=True))
         if scene not in SCENES:
             raise ValueError(f"no scene '{scene}' (known: {', '.join(SCENES)})")
-        if unknown := given.keys() - {"seed", "size", "fps"}:
-            raise ValueError(f"a synthetic scene has no '{min(unknown)}' (known: seed, size, fps)")
+        known = (*_KEYS, *_WEATHER) if scene in PLACES else _KEYS
+        if unknown := given.keys() - set(known):
+            raise ValueError(f"the synthetic scene {scene} has no '{min(unknown)}' (known: {', '.join(known)})")
+        if any(given.get(key, "0") not in ("0", "1") for key in _WEATHER):
+            raise ValueError("night and rain of a synthetic scene are 0 or 1")
+        width, height = size if size is not None else _DEFAULT_SIZE[scene]
         try:
             seed = int(given.get("seed", "1"))
-            width, height = (
-                map(int, given["size"].split("x")) if "size" in given else size if size is not None else _DEFAULT_SIZE
-            )
+            if "size" in given:
+                width, height = map(int, given["size"].split("x"))
             rate = float(given["fps"]) if "fps" in given else fps if fps is not None else _DEFAULT_FPS
         except ValueError:
-            raise ValueError("a synthetic scene is written as synthetic:boxes?seed=1&size=1280x720&fps=15") from None
+            raise ValueError("a synthetic scene is written as synthetic:street?seed=1&size=640x360&fps=15") from None
         if not (16 <= width <= 8192 and 16 <= height <= 8192 and 0.0 < rate <= 1000.0 and seed >= 0):
             raise ValueError("a synthetic scene has sides from 16 to 8192, 0 < fps <= 1000 and seed >= 0")
-        return SceneOptions(scene, seed, (width, height), rate)
+        night, rain = (given.get(key) == "1" for key in _WEATHER)
+        return SceneOptions(scene, seed, (width, height), rate, night, rain)
+
+    def scene_of(self) -> Scene:
+        """The scene; painting a place takes about a second."""
+        if self.scene in PLACES:
+            return RenderedScene(self.scene, self.seed, self.size, self.fps, night=self.night, rain=self.rain)
+        return Boxes(self.seed, self.size)
 
 
 class SyntheticSource:
@@ -69,7 +85,7 @@ class SyntheticSource:
         self._anchor = 0.0
 
     def open(self) -> None:
-        self._scene = SCENES[self._options.scene](self._options)
+        self._scene = self._options.scene_of()
         self._index = 0
         self._anchor = self._clock.monotonic()
 
@@ -88,38 +104,3 @@ class SyntheticSource:
 
     def close(self) -> None:
         self._scene = None
-
-
-class _Boxes:
-    """Coloured boxes that cross a grey gradient at constant speed and bounce off its edges."""
-
-    def __init__(self, options: SceneOptions) -> None:
-        self._width, self._height = options.size
-        rng = np.random.default_rng(options.seed)
-        smallest = min(options.size) // 8
-        count = 4
-        self._sides = rng.integers(smallest, 2 * smallest, (count, 2))
-        self._starts = rng.random((count, 2))
-        self._speeds = rng.uniform(0.002, 0.02, (count, 2))
-        self._colours = rng.integers(32, 224, (count, 3))
-        ramp = np.linspace(48, 160, self._width, dtype=np.uint8)
-        self._ground: U8 = np.broadcast_to(ramp, (self._height, self._width))
-
-    def __call__(self, index: int) -> Picture:
-        half = ((self._height + 1) // 2, (self._width + 1) // 2)
-        y = self._ground.copy()
-        u, v = np.full(half, 128, np.uint8), np.full(half, 128, np.uint8)
-        # A triangle wave is a ball between two walls.
-        phase = (self._starts + index * self._speeds) % 2.0
-        place = np.where(phase > 1.0, 2.0 - phase, phase)
-        room = np.array([self._width, self._height]) - self._sides
-        for (left, top), (width, height), colour in zip(
-            (place * room).astype(int), self._sides, self._colours, strict=True
-        ):
-            y[top : top + height, left : left + width] = colour[0]
-            chroma = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
-            u[chroma], v[chroma] = colour[1], colour[2]
-        return Picture(PixelFormat.I420, self._width, self._height, (y, u, v), ColorMatrix.BT601, full_range=False)
-
-
-SCENES: Final[Mapping[str, Callable[[SceneOptions], Scene]]] = {"boxes": _Boxes}

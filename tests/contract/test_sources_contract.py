@@ -61,7 +61,7 @@ def snapshot_url() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(params=["file", "rtsp", "snapshot", "synthetic", "csi"])
+@pytest.fixture(params=["file", "rtsp", "snapshot", "synthetic", "rendered", "csi"])
 def make(
     request: pytest.FixtureRequest,
     clip: Path,
@@ -81,6 +81,7 @@ def make(
         "rtsp": rtsp.url() if rtsp is not None else "",
         "snapshot": snapshot_url,
         "synthetic": "synthetic:boxes?size=192x96&fps=100",
+        "rendered": "synthetic:driveway?size=192x96&fps=100&night=1&rain=1",
         "csi": "csi:0",
     }[request.param]
 
