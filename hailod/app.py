@@ -13,8 +13,9 @@ from types import FrameType
 import cv2
 import structlog
 
-from hailod.clock import Clock, SystemClock
-from hailod.config.model import Settings
+from hailod.clock import SystemClock
+from hailod.config.load import Loaded
+from hailod.config.model import ModelSettings
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.inbox import Inbox, Quit
@@ -39,18 +40,22 @@ MQTT_FAREWELL_S = 1.5
 CAMERAS_STOP_S = 1.0
 
 
-def plan_models(settings: Settings, config_dir: Path) -> dict[str, ModelPlan]:
-    """Every configured model with its file found and its manifest read; ConfigError lists all that cannot be."""
+def plan_model(name: str, model: ModelSettings, config_dir: Path) -> ModelPlan:
+    """A configured model with its file found and its manifest read; ModelError if that cannot be."""
+    path = find_model(model.path, config_dir)
+    manifest = apply_settings(resolve_manifest(path), model, config_dir)
+    return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames)
+
+
+def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
+    """Every configured model; ConfigError lists all that cannot be used."""
     plans: dict[str, ModelPlan] = {}
     problems = []
-    for name, model in settings.models.items():
+    for name, model in loaded.settings.models.items():
         try:
-            path = find_model(model.path, config_dir)
-            manifest = apply_settings(resolve_manifest(path), model, config_dir)
+            plans[name] = plan_model(name, model, loaded.config_dir)
         except ModelError as error:
-            problems.append(f"models.{name}: {error}")
-        else:
-            plans[name] = ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames)
+            problems.append(f"{loaded.provenance[f'models.{name}.path'].where}: models.{name}: {error}")
     if problems:
         raise ConfigError("\n".join(problems))
     return plans
@@ -74,7 +79,6 @@ class Daemon:
     engine: Engine
     cameras: Cameras
     mqtt: MqttClient
-    clock: Clock
 
     def run(self, env: Mapping[str, str]) -> str:
         """Serve on this thread, which must be the main one; returns why it ended."""
@@ -96,6 +100,7 @@ class Daemon:
     def _stop(self) -> None:
         left = self.cameras.stop(CAMERAS_STOP_S)
         if left:
+            # In a call that cannot be interrupted, such as a name look-up; they are daemon threads and mute.
             log.warning("camera threads left behind", cameras=left)
         self.engine.stop()
         books = self.engine.mailboxes.snapshot()
@@ -115,11 +120,10 @@ def _event_ids(instance: str) -> Callable[[], str]:
     return lambda: f"{instance}-{next(numbers)}"
 
 
-def build(
-    settings: Settings, config_dir: Path, env: Mapping[str, str], *, set_log_level: Callable[[Level], None]
-) -> Daemon:
-    """Wire a daemon; nothing is started, opened or connected."""
-    plans = plan_models(settings, config_dir)
+def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Level], None]) -> Daemon:
+    """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used."""
+    settings = loaded.settings
+    plans = plan_models(loaded)
     # One thread per picture: the cores belong to cameras, dispatcher and host.
     cv2.setNumThreads(1)
     limit_name_lookups()
@@ -181,4 +185,4 @@ def build(
         set_log_level=set_log_level,
     )
     commands = Commands(topics=topics, clock=clock, outbox=outbox, event_id=_event_ids(instance))
-    return Daemon(Control(settings, plans, parts, commands), inbox, engine, cameras, mqtt, clock)
+    return Daemon(Control(settings, plans, parts, commands), inbox, engine, cameras, mqtt)

@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from hailod.clock import Clock
 from hailod.types import Frame
@@ -42,8 +43,7 @@ class Skip(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Item:
+class Item(NamedTuple):
     """One frame for one model, between `offer` and `finish`."""
 
     frame: Frame
@@ -117,15 +117,15 @@ class Mailboxes:
         self._depth = depth
         self._lossless = lossless
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
+        self._space = threading.Condition(self._lock)
+        self._alarm = _Alarm()
+        self._has_room = False
         self._offers = 0
-        self._wants_frames = False
-        self._kicked = False
         self._closed = False
         self._cameras: dict[str, _Camera] = {}
         self._boxes: dict[tuple[str, str], _Box] = {}
         self._turns: dict[str, deque[str]] = {}
+        self._pending: Counter[str] = Counter()
 
     # -- camera side -------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Mailboxes:
                 if camera not in turns:
                     turns.append(camera)
             entry.route = tuple(models)
-            self._room.notify_all()
+            self._space.notify_all()
 
     def offer(self, frame: Frame) -> None:
         """Count the frame and put it into the box of each model of its camera. Blocks only when lossless."""
@@ -151,7 +151,7 @@ class Mailboxes:
             entry.captured += 1
             if self._lossless:
                 while not self._closed and any(self._full(frame.camera, model) for model in entry.route):
-                    self._room.wait()
+                    self._space.wait()
             if self._closed or not entry.route:
                 entry.skipped[Skip.CLOSED if self._closed else Skip.NO_MODEL] += 1
                 return
@@ -162,10 +162,12 @@ class Mailboxes:
                 if len(box.items) >= self._depth and not self._lossless:
                     box.items.popleft()
                     box.ended[Outcome.SUPERSEDED] += 1
+                else:
+                    self._pending[model] += 1
                 box.items.append(Item(frame, model))
             self._offers += 1
-            if self._wants_frames:
-                self._work.notify()
+            if self._has_room:
+                self._alarm.ring()
 
     def skip(self, camera: str, reason: Skip, count: int = 1) -> None:
         """Count `count` frames as captured and passed over."""
@@ -179,13 +181,11 @@ class Mailboxes:
     @property
     def offers(self) -> int:
         """How often a frame was offered; read it before looking at the boxes, then hand it to `wait`."""
-        with self._lock:
-            return self._offers
+        return self._offers
 
     def pending(self, model: str) -> int:
         """How many frames wait for `model`."""
-        with self._lock:
-            return sum(len(self._boxes[camera, model].items) for camera in self._turns.get(model, ()))
+        return self._pending[model]
 
     def take(self, model: str, limit: int, *, per_camera: int, max_age: float) -> list[Item]:
         """Up to `limit` frames that wait for `model`, round-robin over cameras, at most `per_camera` of each.
@@ -195,7 +195,7 @@ class Mailboxes:
         with self._lock:
             oldest = self._clock.monotonic() - max_age
             turns = self._turns.get(model, deque())
-            given: Counter[str] = Counter()
+            given: dict[str, int] = {}
             items: list[Item] = []
             idle = 0
             while turns and len(items) < limit and idle < len(turns):
@@ -205,15 +205,17 @@ class Mailboxes:
                 while box.items and not self._lossless and box.items[0].frame.captured < oldest:
                     box.items.popleft()
                     box.ended[Outcome.EXPIRED] += 1
-                if box.items and given[camera] < per_camera:
+                    self._pending[model] -= 1
+                if box.items and given.get(camera, 0) < per_camera:
                     items.append(box.items.popleft())
                     box.taken += 1
-                    given[camera] += 1
+                    self._pending[model] -= 1
+                    given[camera] = given.get(camera, 0) + 1
                     idle = 0
                 else:
                     idle += 1
             if items and self._lossless:
-                self._room.notify_all()
+                self._space.notify_all()
             return items
 
     def finish(self, items: Iterable[Item], outcome: Outcome) -> None:
@@ -226,19 +228,26 @@ class Mailboxes:
                 assert box.taken >= 0, "an item was finished twice"
 
     def wait(self, timeout: float | None, *, seen: int | None) -> None:
-        """Sleep until kicked, until the time is over or, with `seen`, until there were more offers than those."""
+        """Sleep until kicked or until the time is over; with `seen`, also until there were more offers than those.
+
+        Without `seen` the device has no room, so that offers are no news until `room` says otherwise.
+        """
         with self._lock:
-            if not self._kicked and not self._closed and (seen is None or seen == self._offers):
-                self._wants_frames = seen is not None
-                self._work.wait(timeout)
-                self._wants_frames = False
-            self._kicked = False
+            self._has_room = seen is not None
+            if self._closed or (seen is not None and seen != self._offers):
+                return
+        self._alarm.wait(timeout)
+
+    def room(self) -> None:
+        """The device has room again: wakes the waiter if anything waits for it."""
+        with self._lock:
+            self._has_room = True
+            if any(self._pending.values()):
+                self._alarm.ring()
 
     def kick(self) -> None:
         """Wake the waiter, now or when it next waits: something other than a frame changed."""
-        with self._lock:
-            self._kicked = True
-            self._work.notify()
+        self._alarm.ring()
 
     # -- anyone ------------------------------------------------------------------------------------------------------
 
@@ -268,8 +277,8 @@ class Mailboxes:
             self._closed = True
             for camera, model in self._boxes:
                 self._empty(camera, model, Outcome.ABANDONED)
-            self._work.notify_all()
-            self._room.notify_all()
+            self._alarm.ring()
+            self._space.notify_all()
 
     def _full(self, camera: str, model: str) -> bool:
         return len(self._boxes[camera, model].items) >= self._depth
@@ -277,4 +286,29 @@ class Mailboxes:
     def _empty(self, camera: str, model: str, outcome: Outcome) -> None:
         box = self._boxes[camera, model]
         box.ended[outcome] += len(box.items)
+        self._pending[model] -= len(box.items)
         box.items.clear()
+
+
+class _Alarm:
+    """Wakes one waiter: a ring is heard by the present wait or, if nobody waits, by the next one.
+
+    A lock as a binary semaphore: this is crossed for every frame, and a Condition makes a new lock for each wait.
+    """
+
+    def __init__(self) -> None:
+        self._silent = threading.Lock()
+        self._silent.acquire()
+        self._guard = threading.Lock()
+        self._rung = False
+
+    def ring(self) -> None:
+        with self._guard:
+            if not self._rung:
+                self._rung = True
+                self._silent.release()
+
+    def wait(self, timeout: float | None) -> None:
+        if self._silent.acquire(timeout=-1 if timeout is None else timeout):
+            with self._guard:
+                self._rung = False

@@ -9,16 +9,19 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
+
+from pydantic import SecretStr
 
 from hailod.config.load import DEFAULT_PATH, Loaded, load
 from hailod.errors import ConfigError, HailodError
 from hailod.version import VERSION
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -85,12 +88,30 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace, env: Mapping[str, str] | None = None) -> Loaded:
-    """The settings that `--config`, the environment and systemd's credentials give. Raises ConfigError."""
-    from hailod.sources import validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
+    """The settings that `--config`, the environment and systemd's credentials give; raises ConfigError.
+
+    Relative paths of camera sources and TLS files begin at the configuration's directory, as those of models do.
+    """
+    from hailod.sources import anchored, validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
 
     env = os.environ if env is None else env
     directory = env.get("CREDENTIALS_DIRECTORY")
-    return load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
+    loaded = load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
+    return _anchored(loaded, anchored)
+
+
+def _anchored(loaded: Loaded, anchor: Callable[[str, Path], str]) -> Loaded:
+    """`loaded` with the relative paths of camera sources and TLS files made absolute."""
+    settings, directory = loaded.settings, loaded.config_dir
+    cameras = {
+        name: camera.model_copy(update={"source": SecretStr(anchor(camera.source.get_secret_value(), directory))})
+        for name, camera in settings.cameras.items()
+    }
+    mqtt = settings.mqtt
+    if mqtt.tls is not None:
+        files = {key: directory / path for key in ("ca", "cert", "key") if (path := getattr(mqtt.tls, key)) is not None}
+        mqtt = mqtt.model_copy(update={"tls": mqtt.tls.model_copy(update=files)})
+    return replace(loaded, settings=settings.model_copy(update={"cameras": cameras, "mqtt": mqtt}))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -101,7 +122,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"hailod {VERSION}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     # No option before the command takes a value, so the first word is the command.
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, command in COMMANDS.items():
@@ -110,4 +131,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             module = cast("CommandModule", importlib.import_module(command.module))
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if not hasattr(args, "run"):
+        parser.print_help(sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+    return args

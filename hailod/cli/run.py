@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 import structlog
 
@@ -32,9 +33,16 @@ def run(args: argparse.Namespace) -> int:
 
     for note in loaded.notes:
         log.warning("configuration", note=note)
-    daemon = app.build(settings, loaded.config_dir, os.environ, set_log_level=logs.set_level)
+    if not settings.cameras:
+        log.warning("no camera is configured: add a [cameras.NAME] table with a source")
+    elif not settings.models:
+        log.warning("no model is configured: add a [models.NAME] table with a path")
+    daemon = app.build(loaded, os.environ, set_log_level=logs.set_level)
     log.info("hailod starts", version=VERSION, node=settings.node, cameras=len(settings.cameras), pid=os.getpid())
     reason = daemon.run(os.environ)
     log.info("hailod ends", reason=reason)
-    # What cannot be interrupted (a camera's name look-up) must not keep the process.
-    return app.exit_code(reason)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is closed. A thread in a call that cannot be interrupted (a camera's name look-up) must neither keep
+    # the process nor wake up in an interpreter that is half torn down.
+    os._exit(app.exit_code(reason))

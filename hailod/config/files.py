@@ -26,7 +26,8 @@ def read_toml(path: Path, limit: int = MAX_FILE_BYTES) -> dict[str, Any]:
         what, _, position = str(error).partition(" (at ")
         found = re.match(r"line \d+, column \d+", position)
         place = found[0] if found else f"line {text.count(chr(10)) + 1} or before"
-        raise ConfigError(f"{path}: not valid TOML at {place}: {what[:1].lower()}{what[1:]}") from None
+        hint = ' (text stands in "quotes")' if what == "Invalid value" else ""
+        raise ConfigError(f"{path}: not valid TOML at {place}: {what[:1].lower()}{what[1:]}{hint}") from None
 
 
 def read_text(path: Path, limit: int) -> str:

@@ -30,6 +30,8 @@ class _Camera:
     state: CameraState
     # Monotonic: since when results are due.
     expecting_since: float | None = None
+    # Monotonic: since when frames come; None while they do not.
+    online_since: float | None = None
     stale: bool = False
 
 
@@ -71,13 +73,13 @@ class Cameras:
             self._remove(name)
         for name, wanted in settings.cameras.items():
             camera = self._cameras.get(name)
-            if camera is not None and not _same_source(camera.settings, wanted):
-                self._end(name)
-                camera = None
             if camera is None:
                 self._begin(name, wanted)
-            else:
+            elif _same_source(camera.settings, wanted):
                 self._adjust(camera, wanted)
+            else:
+                self._end(name)
+                self._begin(name, wanted)
 
     def handle(self, state: CameraState) -> tuple[Condition, ...]:
         """A worker reports; what that means for the node's health."""
@@ -85,6 +87,10 @@ class Cameras:
         if camera is None:
             return ()
         camera.state = state
+        if state.phase is not Phase.ONLINE:
+            camera.online_since = None
+        elif camera.online_since is None:
+            camera.online_since = self._clock.monotonic()
         self._tell_status(camera)
         conditions = []
         for phase, code in _LOST.items():
@@ -107,8 +113,10 @@ class Cameras:
                 camera.stale = stale
                 since = self._publisher.last_result(name) or camera.expecting_since or now
                 self._publisher.set_stale(name, self._clock.wall() - (now - since) if stale else None)
-                text = f"camera {name}: frames come in, results do not" if stale else ""
-                conditions.append(Condition(Code.CAMERA_STALE, name, text))
+            # Of a camera that is lost or at its end more is known, and told; one that is back needs a moment.
+            unanswered = stale and camera.online_since is not None and now - camera.online_since > stale_after
+            text = f"camera {name}: frames come in, results do not" if unanswered else ""
+            conditions.append(Condition(Code.CAMERA_STALE, name, text))
             self._tell_status(camera)
             self._publisher.publish_state(name)
         return tuple(conditions)
@@ -160,6 +168,7 @@ class Cameras:
         if before.max_fps != wanted.max_fps:
             camera.worker.set_max_fps(wanted.max_fps)
         if before.labels != wanted.labels:
+            camera.expecting_since = None
             self._publisher.add(camera.worker.name, list(wanted.labels or ()))
 
     def _is_stale(self, camera: _Camera, now: float, stale_after: float) -> bool:

@@ -31,6 +31,8 @@ from hailod.mqtt.topics import Topics
 log = structlog.get_logger(__name__)
 
 ACCEPT_AFTER_S = 0.5
+# Refusals of which the same command, sent again, may be free.
+_NEVER_RAN = frozenset({"busy", "expired"})
 
 
 class Desk(transactions.Desk, Protocol):
@@ -77,15 +79,15 @@ class Commands:
         parsed = commands.parse(inbound, self._topics)
         if parsed is None:
             return
-        if isinstance(parsed, Refusal):
-            if parsed.clear:
-                self._outbox.forget(parsed.origin.topic)
-            self._refuse(parsed.origin, parsed.error)
-            return
+        if isinstance(parsed, Refusal) and parsed.clear:
+            self._outbox.forget(parsed.origin.topic)
         try:
             self._limit.check()
         except CommandError as error:
             self._refuse(parsed.origin, error)
+            return
+        if isinstance(parsed, Refusal):
+            self._refuse(parsed.origin, parsed.error)
             return
         if not self._cache.claim(parsed.origin):
             stored = self._cache.stored(parsed.origin)
@@ -206,7 +208,10 @@ class Commands:
         reply = commands.error(request.origin, error, self._clock)
         if rolled_back:
             reply = {**reply, "rolled_back": True}
-        self._cache.store(request.origin, reply)
+        if error.code in _NEVER_RAN:
+            self._cache.release(request.origin)
+        else:
+            self._cache.store(request.origin, reply)
         self._answer_failure(request.origin, error, reply)
 
     def _refuse(self, origin: commands.Origin, error: CommandError) -> None:

@@ -16,20 +16,13 @@ MAX_INBOUND = 64
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerFailed:
-    """A worker thread ended by an exception; it has been logged."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Quit:
     """Shut down."""
 
     reason: str
 
 
-Event = Inbound | LinkState | HostEvent | LinkEvent | CameraState | ModelTrouble | WorkerFailed | Quit
+Event = Inbound | LinkState | HostEvent | LinkEvent | CameraState | ModelTrouble | Quit
 
 
 class Inbox:

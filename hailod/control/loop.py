@@ -15,7 +15,7 @@ from hailod.clock import Clock
 from hailod.config.model import Settings
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
-from hailod.control.inbox import Event, Inbox, Quit, WorkerFailed
+from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.reports import Reports
 from hailod.device.events import (
     DeviceDown,
@@ -45,6 +45,13 @@ log = structlog.get_logger(__name__)
 TICK_S = 0.1
 # Events taken between two looks at the clocks.
 BURST = 200
+# A broker that starts together with us gets so long.
+BROKER_PATIENCE_S = 5.0
+# So long after the last outputs that could not be decoded they are over.
+TROUBLE_HOLD_S = 60.0
+_CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
+# A start is no trouble, but until it is over the node does not do its work.
+_PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING})
 _LEVELS = {State.OK: "info", State.DEGRADED: "warning", State.FAILED: "error"}
 _CODE_OF = {
     Fault.UNAVAILABLE: Code.DEVICE_UNAVAILABLE,
@@ -85,13 +92,18 @@ class Control:
         self._watchdog_s: float | None = None
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
+        self._trouble_over: dict[str, float] = {}
+        # When a broker that was never reached becomes a condition; None once one was.
+        self._broker_due: float | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start engine and cameras, and have all that is to be told ready for the first connection to the broker."""
         parts = self._parts
-        self._next_metrics = parts.clock.monotonic() + self._settings.mqtt.metrics_interval
+        now = parts.clock.monotonic()
+        self._next_metrics = now + self._settings.mqtt.metrics_interval
+        self._broker_due = now + BROKER_PATIENCE_S
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
             self._note(parts.health.raise_(Code.SIMULATED, "the device is simulated", parts.clock.wall()))
@@ -140,8 +152,6 @@ class Control:
                 self._broker(event)
             case ModelTrouble():
                 self._trouble(event)
-            case WorkerFailed(name=name):
-                self._quit = f"worker {name} failed"
             case Quit(reason=reason):
                 self._quit = reason
 
@@ -150,9 +160,9 @@ class Control:
         match event:
             case DeviceUp(identity=identity):
                 log.info("device open", **{key: value for key, value in identity.items() if value})
-                self._clear_device()
                 if self._parts.engine.wanted:
                     self._raise(Code.DEVICE_CONFIGURING, "models are being loaded")
+                self._clear_device(keep=Code.DEVICE_CONFIGURING)
                 self._parts.reports.info(self._settings)
             case DeviceDown():
                 self._device_down(event)
@@ -185,6 +195,16 @@ class Control:
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
+        if self._broker_due is not None and now >= self._broker_due:
+            self._broker_due = None
+            self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
+        for model in [model for model, over in self._trouble_over.items() if now >= over]:
+            del self._trouble_over[model]
+            self._note(parts.health.clear(Code.DECODE_ERRORS, model))
+        for worker in parts.watched():
+            if worker.failure is not None:
+                # It has logged its traceback. Without it the daemon would be blind: better a new one.
+                self._quit = f"worker {worker.name} failed"
         late = [worker.name for worker in parts.watched() if worker.late]
         if late:
             self._raise(Code.WORKER_LATE, f"no sign of life from: {', '.join(late)}")
@@ -230,8 +250,11 @@ class Control:
 
     def apply(self, settings: Settings) -> None:
         """Make the snapshot the running one."""
-        self._settings = settings
         parts = self._parts
+        for gone in self._settings.cameras.keys() - settings.cameras.keys():
+            for transition in parts.health.clear_all(_CAMERA_CODES, gone):
+                self._note(transition)
+        self._settings = settings
         parts.set_log_level(settings.log_level)
         parts.publisher.configure(settings.mqtt.detections_max_hz)
         self._want()
@@ -265,9 +288,9 @@ class Control:
 
     def _device_down(self, down: DeviceDown) -> None:
         code = Code.DEVICE_STARTING if down.asked else _CODE_OF[down.fault]
-        # The one that stands keeps its `since` while it repeats.
-        self._clear_device(keep=code)
+        # The one that stands keeps its `since` while it repeats, and at no moment the node seems well.
         self._raise(code, down.text)
+        self._clear_device(keep=code)
         if down.retry_in is not None:
             log.debug("device host to be started", in_s=round(down.retry_in, 2))
 
@@ -277,6 +300,7 @@ class Control:
 
     def _broker(self, link: LinkState) -> None:
         if link.connected:
+            self._broker_due = None
             self._note(self._parts.health.clear(Code.BROKER_DOWN))
             self._parts.reports.info(self._settings)
             self._parts.reports.metrics(self._settings)
@@ -286,6 +310,7 @@ class Control:
     def _trouble(self, trouble: ModelTrouble) -> None:
         text = f"model {trouble.model}: its outputs cannot be decoded: {trouble.error}"
         self._raise(Code.DECODE_ERRORS, text, trouble.model)
+        self._trouble_over[trouble.model] = self._parts.clock.monotonic() + TROUBLE_HOLD_S
         if trouble.in_a_row == QUARANTINE_AFTER:
             self._parts.engine.quarantine(trouble.model)
             self._raise(Code.MODEL_FAILED, f"{text}; it was taken out of service", trouble.model)
@@ -304,7 +329,7 @@ class Control:
         if transition is None:
             return
         reason = transition.reason
-        level = _LEVELS[reason.state] if transition.raised else "info"
+        level = _LEVELS[reason.state] if transition.raised and reason.code not in _PASSING else "info"
         said = "health condition" if transition.raised else "health condition over"
         getattr(log, level)(said, code=reason.code.value, text=reason.text, state=transition.after.value)
         state = transition.after.value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hailod.config.model import Settings
-from hailod.device.events import DeviceDown, LinkEvent, ModelFailed, ModelReady
+from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady
 from hailod.device.recovery import Fault
 
 
@@ -119,7 +119,7 @@ class DeviceRestart:
 
     def on(self, event: LinkEvent) -> Verdict | None:
         match event:
-            case ModelReady() if self._desk.all_in_service():
+            case DeviceUp() | ModelReady() if self._desk.all_in_service():
                 return Succeeded({"mode": self._mode})
             case ModelFailed(name=name, error=error):
                 return Refused("model_incompatible", f"model '{name}': {error}")

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -29,6 +30,8 @@ from hailod.types import ModelTensors
 log = structlog.get_logger(__name__)
 
 RECEIVE_TIMEOUT_S = 0.5
+# Nothing more can come, but the reader may ask a few more times before it ends.
+_CLOSED_WAIT_S = 0.02
 _RCVTIMEO = struct.pack("@ll", int(RECEIVE_TIMEOUT_S), int(RECEIVE_TIMEOUT_S % 1 * 1e6))
 
 EXCEPTIONS: dict[Fault, type[DeviceError]] = {
@@ -79,8 +82,7 @@ class Batch:
     job: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Done:
+class Done(NamedTuple):
     """The outputs in the batch's slots are valid. `started`: the host took the job up; `ended`: its callback ran."""
 
     batch: Batch
@@ -88,8 +90,7 @@ class Done:
     ended: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Failed:
+class Failed(NamedTuple):
     """The batch has no results, and its slots are not to be used again."""
 
     batch: Batch
@@ -108,6 +109,7 @@ class Flight:
         self._changed = threading.Condition(self._lock)
         self._numbers = itertools.count(1)
         self._jobs: socket.socket | None = None
+        self._replaced: list[socket.socket] = []
         self._generation = 0
         self._accepting = False
         self._closed = False
@@ -121,6 +123,8 @@ class Flight:
         """Jobs go to and come from this host from now on, once `accept` allows them."""
         jobs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _RCVTIMEO)
         with self._lock:
+            if self._jobs is not None:
+                self._replaced.append(self._jobs)
             self._jobs, self._generation = jobs, generation
             self._accepting = self._deaf = False
             self._changed.notify_all()
@@ -201,22 +205,22 @@ class Flight:
     def receive(self) -> Completion | None:
         """The next completion, or None after `RECEIVE_TIMEOUT_S` without one."""
         with self._lock:
-            if self._jobs is None and not self._closed:
-                self._changed.wait(RECEIVE_TIMEOUT_S)
+            while self._replaced:
+                self._replaced.pop().close()
+            if self._jobs is None:
+                self._changed.wait(_CLOSED_WAIT_S if self._closed else RECEIVE_TIMEOUT_S)
             jobs = self._jobs
         if jobs is None:
             return None
         try:
-            data = jobs.recv(JOB_BYTES)
+            completed = Completed.unpack(jobs.recv(JOB_BYTES))
         except BlockingIOError:
             return None
-        except OSError as error:
-            log.debug("jobs channel broke", reason=error.strerror)
-            data = b""
-        if not data:
+        except (OSError, DeviceLost) as error:
+            # Closed, broken or nonsense. A host that still runs ends when it finds its channel closed.
+            log.debug("jobs channel is over", reason=str(error))
             self._detach(jobs)
             return None
-        completed = Completed.unpack(data)
         with self._lock:
             batch = self._batches.get(completed.job)
             if batch is None or completed.generation != batch.session.generation:
@@ -227,13 +231,22 @@ class Flight:
             return Failed(batch, error_class(f"HailoRT status {completed.status}", status=completed.status))
         return Done(batch, completed.started_ns / 1e9, completed.ended_ns / 1e9)
 
+    def release(self) -> None:
+        """The results thread is about to end and reads no more: close whatever it would have closed."""
+        with self._lock:
+            for jobs in (*self._replaced, self._jobs):
+                if jobs is not None:
+                    jobs.close()
+            self._replaced.clear()
+            self._jobs = None
+
     def _leave(self, batch: Batch) -> None:
         """The batch is no longer in flight; the lock is held."""
         del self._batches[batch.job]
         self._frames[batch.session.key] -= len(batch.items)
 
     def _detach(self, jobs: socket.socket) -> None:
-        """The other end is closed: only the reader closes the socket, so that nobody reads a number that was reused."""
+        """Let the channel go: only the reader closes the socket, so that nobody reads a number that was reused."""
         with self._lock:
             if self._jobs is jobs:
                 self._jobs = None

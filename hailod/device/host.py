@@ -39,6 +39,9 @@ PR_SET_PDEATHSIG = 1
 READY_TIMEOUT_MS = 10_000
 TELEMETRY_S = 10.0
 STATUS_INTERNAL = 8
+MAX_TEXT = 2000
+# INVALID_ARGUMENT and INVALID_OPERATION: how configure() refuses thresholds for an NMS that does not run on the host.
+_NO_HOST_NMS = frozenset({2, 6})
 _INSTALL = "sudo apt install hailo-all (Hailo-8, Hailo-8L) or hailo-h10-all (Hailo-10H)"
 
 
@@ -47,6 +50,10 @@ class _Model:
     """One model on the device, from `load` to `unload`."""
 
     infer_model: Any
+    path: str
+    batch_size: int
+    # What was asked of the device's own NMS as its score threshold.
+    floor: float | None
     configured: Any = None
     bindings: list[Any] = field(default_factory=list)
     slots: SlotMap | None = None
@@ -61,6 +68,8 @@ class Host:
         self._generation = 0
         self._hailo: Any = None
         self._vdevice: Any = None
+        # Asked for its temperature; get_physical_devices() would open it anew each time.
+        self._chip: Any = None
         self._activate = False
         self._models: dict[int, _Model] = {}
         self._dropped = 0
@@ -85,8 +94,11 @@ class Host:
             except HailodError as error:
                 reply = self._failure(error, getattr(error, "status", None))
             except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
-                traceback.print_exc()
-                reply = self._failure(error, status_of(error))
+                status = status_of(error)
+                if status == STATUS_INTERNAL:
+                    # Not one of HailoRT's own words: whoever reads the log needs to know where it came from.
+                    traceback.print_exc()
+                reply = self._failure(error, status)
             finally:
                 for fd in fds:
                     os.close(fd)
@@ -114,7 +126,8 @@ class Host:
 
     def _identify(self) -> Message:
         """Who the device is, from its firmware; empty strings for what it does not say."""
-        board = self._vdevice.get_physical_devices()[0].control.identify()
+        self._chip = self._vdevice.get_physical_devices()[0]
+        board = self._chip.control.identify()
         firmware = board.firmware_version
         return {
             "arch": str(getattr(board.device_architecture, "name", board.device_architecture)).lower(),
@@ -125,15 +138,16 @@ class Host:
         }
 
     def _load(self, message: Message, _: list[int]) -> Message:
-        key = int(str(message["model"]))
-        infer_model = self._vdevice.create_infer_model(str(message["path"]))
-        infer_model.set_batch_size(int(str(message["batch_size"])))
-        floor = message.get("score_floor")
+        key, path = int(str(message["model"])), str(message["path"])
+        batch_size, floor = int(str(message["batch_size"])), message.get("score_floor")
+        infer_model = self._vdevice.create_infer_model(path)
+        infer_model.set_batch_size(batch_size)
+        nms = [output for output in infer_model.outputs if output.is_nms]
         if floor is not None:
-            for output in infer_model.outputs:
-                if output.is_nms:
-                    output.set_nms_score_threshold(float(str(floor)))
-        self._models[key] = _Model(infer_model)
+            for output in nms:
+                output.set_nms_score_threshold(float(str(floor)))
+        asked = None if floor is None or not nms else float(str(floor))
+        self._models[key] = _Model(infer_model, path, batch_size, asked)
         return {"tensors": tensors_to_json(describe(infer_model))}
 
     def _configure(self, message: Message, fds: list[int]) -> Message:
@@ -142,13 +156,25 @@ class Host:
             raise DeviceLost("configure came without its mapping")
         tensors = tensors_from_json(message["tensors"])
         model.slots = SlotMap(Layout.of(tensors, int(str(message["slots"]))), fds[0])
-        model.configured = model.infer_model.configure()
+        model.configured = self._configured(model)
         if self._activate:
             model.configured.activate()
         model.bindings = []
         for inputs, outputs in zip(model.slots.inputs, model.slots.outputs, strict=True):
             model.bindings.append(model.configured.create_bindings(inputs, outputs))
         return {"queue_size": int(model.configured.get_async_queue_size())}
+
+    def _configured(self, model: _Model) -> Any:
+        """The configured model; without our score threshold where the NMS runs on the chip and has its own."""
+        try:
+            return model.infer_model.configure()
+        except Exception as error:
+            if model.floor is None or status_of(error) not in _NO_HOST_NMS:
+                raise
+            sys.stderr.write(f"the score threshold of {model.path} is what was compiled in: {error}\n")
+        model.infer_model = self._vdevice.create_infer_model(model.path)
+        model.infer_model.set_batch_size(model.batch_size)
+        return model.infer_model.configure()
 
     def _unload(self, message: Message, _: list[int]) -> Message:
         """Drop a model that has nothing in flight: by its destructor, which releases the GIL, never by `shutdown()`."""
@@ -164,10 +190,15 @@ class Host:
     def _failure(error: Exception, status: int | None) -> Message:
         """Our own errors are classed by name, the vendor's by status; the daemon does the classing."""
         text = str(error) or type(error).__name__
-        return {"type": "failed", "error": type(error).__name__, "status": status, "text": text}
+        return {"type": "failed", "error": type(error).__name__, "status": status, "text": text[:MAX_TEXT]}
 
     def _say(self, message: Message) -> None:
-        if not send_control(self._control, message):
+        try:
+            sent = send_control(self._control, message)
+        except ValueError as error:
+            sys.stderr.write(f"'{message['type']}' cannot be told: {error}\n")
+            sent = False
+        if not sent:
             self._dropped += 1
 
     # -- jobs --------------------------------------------------------------------------------------------------------
@@ -182,9 +213,11 @@ class Host:
                 model.configured.wait_for_async_ready(timeout_ms=READY_TIMEOUT_MS, frames_count=len(bindings))
                 model.configured.run_async(bindings, functools.partial(self._completed, submit.job, started))
             except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
-                traceback.print_exc()
-                self._say({"type": "fault", "stage": "submit", "status": status_of(error), "text": str(error)})
-                self._complete(submit.job, status_of(error), started)
+                status = status_of(error)
+                if status == STATUS_INTERNAL:
+                    traceback.print_exc()
+                self._say({"type": "fault", "stage": "submit", "status": status, "text": str(error)[:MAX_TEXT]})
+                self._complete(submit.job, status, started)
 
     def _completed(self, job: int, started: int, completion_info: Any) -> None:
         """HailoRT's callback, on its thread: must not raise and must not block."""
@@ -194,7 +227,7 @@ class Host:
                 self._complete(job, 0, started)
             else:
                 status = status_of(error)
-                self._say({"type": "fault", "stage": "completion", "status": status, "text": str(error)})
+                self._say({"type": "fault", "stage": "completion", "status": status, "text": str(error)[:MAX_TEXT]})
                 self._complete(job, status, started)
         except BaseException:  # noqa: BLE001 - an exception that left here would abort the process without a trace
             traceback.print_exc()
@@ -215,7 +248,7 @@ class Host:
         while True:
             self._say({"type": "beat", **self._usage()})
             now = time.monotonic()
-            if self._vdevice is not None and now - measured >= TELEMETRY_S:
+            if self._chip is not None and now - measured >= TELEMETRY_S:
                 measured = now
                 self._say({"type": "telemetry", **self._measure()})
             _interval.wait(HEARTBEAT_S)
@@ -232,7 +265,7 @@ class Host:
     def _measure(self) -> Message:
         """Chip temperature; None where the device does not tell."""
         try:
-            reading = self._vdevice.get_physical_devices()[0].control.get_chip_temperature()
+            reading = self._chip.control.get_chip_temperature()
         except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
             return {"temp_c": None, "error": f"{type(error).__name__}: {error}"}
         return {"temp_c": round(max(reading.ts0_temperature, reading.ts1_temperature), 1)}

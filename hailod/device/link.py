@@ -6,7 +6,6 @@ device is in `flight`. Every host has a generation, and what an older one says i
 
 from __future__ import annotations
 
-import itertools
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +15,13 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import DeviceSettings
-from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
-from hailod.device.flight import EXCEPTIONS, Failed, Flight, ModelSpec, Session
-from hailod.device.protocol import Message, send_control
+from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, LinkEvent
+from hailod.device.flight import EXCEPTIONS, Failed, Flight, ModelSpec
+from hailod.device.loader import Loader
+from hailod.device.protocol import Message, number, send_control
 from hailod.device.recovery import Cure, Fault, Respawn, cure_of
-from hailod.device.slots import Layout, SlotPool
 from hailod.device.spawner import HostEvent, HostExited, HostFailed, HostMessage, HostStarted, HostStopped, Spawner
-from hailod.device.tensors import tensors_from_json
 from hailod.errors import DeviceError, DeviceLost, DeviceRejected
-from hailod.types import ModelTensors
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +29,7 @@ KILL_TIMEOUT_S = 1.0
 # A watcher that slept this long itself accuses nobody of silence.
 OWN_GAP_S = 1.0
 
+_IDENTITY = ("arch", "name", "serial_tail", "firmware", "hailort")
 _OWN_ERRORS = {
     "DeviceUnavailable": Fault.UNAVAILABLE,
     "DeviceRejected": Fault.REJECTED,
@@ -49,18 +47,6 @@ class Phase(StrEnum):
     DYING = "dying"
     STUCK = "stuck"
     WAITING = "waiting"
-
-
-@dataclass(slots=True)
-class _Operation:
-    """A control request under way: the queue drains first, because the host cannot answer callbacks meanwhile."""
-
-    kind: str
-    name: str
-    message: Message
-    deadline: float
-    sent: bool = False
-    began: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +94,15 @@ class DeviceLink:
         self._respawn = respawn
         self._emit = on_event
         self._on_abandoned = on_abandoned
-        self._on_room = on_room
 
         self._phase = Phase.OFF
         self._generation = 0
         self._deadline = 0.0
         self._last_tick = clock.monotonic()
         self._host = _Host()
-        self._keys = itertools.count(1)
-        self._wanted: dict[str, ModelSpec] = {}
-        self._refused: set[str] = set()
-        self._reload: set[str] = set()
-        self._sessions: dict[str, Session] = {}
-        self._pending: tuple[ModelTensors, SlotPool, int] | None = None
-        self._operation: _Operation | None = None
+        self._loader = Loader(
+            clock, flight, settings.configure_timeout, send=self._send, emit=on_event, on_room=on_room
+        )
         self._cause = _Cause(Fault.DEVICE_LOST, "")
         self._restarts = 0
 
@@ -133,8 +114,8 @@ class DeviceLink:
 
     @property
     def configuring(self) -> bool:
-        """Whether the host is busy with a control request and takes no frames."""
-        return self._operation is not None
+        """Whether a model is being loaded or unloaded, so that the device takes no frames."""
+        return self._loader.busy
 
     @property
     def identity(self) -> Message:
@@ -163,23 +144,15 @@ class DeviceLink:
 
     def want(self, specs: Iterable[ModelSpec]) -> None:
         """The models to have loaded from now on; the difference is loaded and unloaded one by one, on `tick`."""
-        wanted = {spec.name: spec for spec in specs}
-        self._refused = {name for name in self._refused if wanted.get(name) == self._wanted.get(name)}
-        self._reload |= {n for n, session in self._sessions.items() if n in wanted and wanted[n] != session.spec}
-        self._wanted = wanted
-
-    def retry(self, name: str) -> None:
-        """Forget that the device refused this model."""
-        self._refused.discard(name)
+        self._loader.want(specs)
 
     def reload(self) -> None:
         """Configure every model anew in the same host."""
-        self._refused.clear()
-        self._reload |= set(self._sessions)
+        self._loader.reload()
 
     def restart(self, reason: str) -> None:
         """Replace the host at once, or end the wait for the next one."""
-        self._refused.clear()
+        self._loader.retry()
         if self._phase in (Phase.STARTING, Phase.UP):
             self._down(Fault.DEVICE_LOST, reason, asked=True)
         elif self._phase is Phase.WAITING:
@@ -200,7 +173,8 @@ class DeviceLink:
                 self._host.pid = 0
                 self._gone(_Cause(Fault.UNAVAILABLE, event.reason))
             case HostMessage():
-                self._hear(event.message, now)
+                if self._phase in (Phase.STARTING, Phase.UP):
+                    self._hear(event.message, now)
             case HostStopped():
                 self._down(Fault.HUNG, "device host was stopped by a signal")
             case HostExited():
@@ -217,7 +191,7 @@ class DeviceLink:
             self._watch(now, slept)
         if self._phase is Phase.UP:
             self._respawn.succeeded(now)
-            self._reconcile(now)
+            self._loader.step(now)
         elif self._phase is Phase.STARTING and now > self._deadline:
             self._down(Fault.HUNG, f"device did not open within {self._settings.start_timeout:g} s")
         elif self._phase is Phase.DYING and now > self._deadline:
@@ -244,6 +218,8 @@ class DeviceLink:
 
     def _adopt(self, event: HostStarted, now: float) -> None:
         if self._phase is not Phase.STARTING:
+            # It was given up before it ran, when there was nothing to kill yet.
+            self._spawner.kill(self._generation)
             event.jobs.close()
             event.control.close()
             return
@@ -277,26 +253,26 @@ class DeviceLink:
         self._host.last_beat = now
         match message["type"]:
             case "beat":
-                self._host.cpu_s = _number(message.get("cpu_s"))
-                self._host.rss_kb = int(_number(message.get("rss_kb")))
+                self._host.cpu_s = number(message.get("cpu_s"))
+                self._host.rss_kb = int(number(message.get("rss_kb")))
             case "telemetry":
                 temp = message.get("temp_c")
-                self._host.temp_c = None if temp is None else _number(temp)
+                self._host.temp_c = None if temp is None else number(temp)
             case "fault":
-                status = int(_number(message.get("status")))
+                status = int(number(message.get("status")))
                 cure = cure_of(status)
                 fault = Fault.SESSION_LOST if cure.fault is Fault.REJECTED else cure.fault
                 self._down(fault, f"{message.get('stage')} failed: {message.get('text')} (status {status})")
             case "failed":
                 self._refuse(message)
             case "open.done":
-                identity = message.get("identity")
-                self._host.identity = identity if isinstance(identity, dict) else {}
+                told = message.get("identity")
+                self._host.identity = {key: told.get(key) for key in _IDENTITY} if isinstance(told, dict) else {}
                 self._phase = Phase.UP
                 self._flight.accept(True)
                 self._emit(DeviceUp(self._host.identity))
             case "load.done" | "configure.done" | "unload.done":
-                self._advance(message, now)
+                self._loader.obeyed(message, self._generation, now)
             case other:
                 log.debug("device host says what is not understood", type=other)
 
@@ -304,28 +280,21 @@ class DeviceLink:
         """A control request failed: one model refused, or the whole device out of service."""
         text = str(message.get("text"))
         status = message.get("status")
-        number = None if status is None else int(_number(status))
-        cure = cure_of(number) if number is not None else Cure(Fault.DEVICE_LOST)
+        status_number = None if status is None else int(number(status))
+        cure = cure_of(status_number) if status_number is not None else Cure(Fault.DEVICE_LOST)
         fault = _OWN_ERRORS.get(str(message.get("error")), cure.fault)
         said = f"{text}; {cure.fix}" if cure.fix and cure.fault is fault else text
-        operation = self._operation
-        if operation is None or fault is not Fault.REJECTED:
-            stage = f"{message.get('command')}: " if operation is not None else ""
-            self._down(fault, stage + said)
+        asked = message.get("command") != "open"
+        if fault is Fault.REJECTED and asked and self._loader.refuse(DeviceRejected(said, status=status_number)):
             return
-        self._operation = None
-        self._drop_pending()
-        self._refused.add(operation.name)
-        self._resume()
-        self._emit(ModelFailed(operation.name, DeviceRejected(said, status=number)))
+        self._down(fault, f"{message.get('command')}: {said}" if asked else said)
 
     def _watch(self, now: float, slept: bool) -> None:
         """Is the host alive and the oldest job young enough?"""
         device = self._settings
-        operation = self._operation
-        if operation is not None and operation.sent:
-            if now > operation.deadline:
-                self._down(Fault.HUNG, f"{operation.kind} of {operation.name} took over {device.configure_timeout:g} s")
+        if self._loader.waiting:
+            if overdue := self._loader.overdue(now):
+                self._down(Fault.HUNG, overdue)
             return
         oldest = self._flight.oldest
         if self._flight.deaf:
@@ -334,101 +303,6 @@ class DeviceLink:
             self._down(Fault.HUNG, f"no heartbeat for {now - self._host.last_beat:.1f} s")
         elif oldest is not None and now - oldest > device.stall_timeout and not slept:
             self._down(Fault.HUNG, f"oldest job is {now - oldest:.1f} s old")
-
-    def _reconcile(self, now: float) -> None:
-        """One step from the models that are loaded towards those that are wanted."""
-        if self._operation is None:
-            self._operation = self._next_operation(now)
-            if self._operation is None:
-                return
-            self._flight.accept(False)
-        operation = self._operation
-        if operation.sent:
-            return
-        if self._flight.empty:
-            operation.sent = True
-            operation.began = now
-            operation.deadline = now + self._settings.configure_timeout
-            self._send(operation.message)
-
-    def _next_operation(self, now: float) -> _Operation | None:
-        for name, session in self._sessions.items():
-            if name not in self._wanted or name in self._reload:
-                return _Operation("unload", name, {"type": "unload", "model": session.key}, now)
-        for name, spec in self._wanted.items():
-            if name not in self._sessions and name not in self._refused:
-                message: Message = {
-                    "type": "load",
-                    "model": next(self._keys),
-                    "path": str(spec.path),
-                    "batch_size": spec.batch_size,
-                    "score_floor": spec.score_floor,
-                }
-                return _Operation("load", name, message, now)
-        return None
-
-    def _advance(self, message: Message, now: float) -> None:
-        """A control request was obeyed."""
-        operation = self._operation
-        if operation is None or message.get("model") != operation.message["model"]:
-            return
-        spec = self._wanted.get(operation.name)
-        if message["type"] == "unload.done":
-            self._reload.discard(operation.name)
-            del self._sessions[operation.name]
-            self._operation = None
-            self._resume()
-            self._emit(ModelUnloaded(operation.name))
-        elif message["type"] == "load.done" and spec is not None:
-            self._bind(operation, spec, message)
-        elif message["type"] == "configure.done" and spec is not None and self._pending is not None:
-            tensors, pool, batch = self._pending
-            self._pending = None
-            queue = int(_number(message.get("queue_size")))
-            key = int(_number(operation.message["model"]))
-            batch = max(1, min(batch, queue))
-            session = Session(spec, key, self._generation, tensors, pool, batch, max(1, min(2 * batch, queue)))
-            self._sessions[operation.name] = session
-            self._operation = None
-            self._resume()
-            self._emit(ModelReady(session, round((now - operation.began) * 1000, 1)))
-        else:
-            # No longer wanted since it was asked for.
-            self._operation = None
-            self._drop_pending()
-            self._resume()
-
-    def _bind(self, operation: _Operation, spec: ModelSpec, message: Message) -> None:
-        """Make the slots of a loaded model and have them bound: a window, a batch in hand on either side, one spare."""
-        try:
-            tensors = tensors_from_json(message["tensors"])
-            pool = SlotPool(Layout.of(tensors, 4 * spec.batch_size + 1))
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            self._operation = None
-            self._refused.add(operation.name)
-            self._resume()
-            self._emit(ModelFailed(operation.name, DeviceRejected(f"its tensors cannot be laid out: {error}")))
-            return
-        self._pending = (tensors, pool, spec.batch_size)
-        operation.kind = "configure"
-        operation.deadline = self._clock.monotonic() + self._settings.configure_timeout
-        request: Message = {
-            "type": "configure",
-            "model": operation.message["model"],
-            "tensors": message["tensors"],
-            "slots": pool.layout.slots,
-        }
-        self._send(request, [pool.fd])
-        pool.close_fd()
-
-    def _resume(self) -> None:
-        self._flight.accept(self._phase is Phase.UP)
-        self._on_room()
-
-    def _drop_pending(self) -> None:
-        if self._pending is not None:
-            self._pending[1].close_fd()
-            self._pending = None
 
     def _down(self, fault: Fault, text: str, *, asked: bool = False) -> None:
         """Give up this host: fail what it holds, kill it, and wait for the kernel to say that it is gone."""
@@ -442,10 +316,7 @@ class DeviceLink:
         self._emit(DeviceDown(fault, text, None, asked))
 
     def _abandon(self, error: DeviceError) -> list[Failed]:
-        self._operation = None
-        self._drop_pending()
-        self._sessions.clear()
-        self._reload.clear()
+        self._loader.host_lost()
         return self._flight.abandon(error)
 
     def _exited(self, event: HostExited) -> None:
@@ -470,8 +341,3 @@ class DeviceLink:
         if self._host.control is not None:
             self._host.control.close()
             self._host.control = None
-
-
-def _number(value: object) -> float:
-    """A number out of a message, 0 for what is none."""
-    return float(value) if isinstance(value, int | float) else 0.0

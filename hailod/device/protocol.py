@@ -8,6 +8,7 @@ Control: JSON objects of at most `MAX_CONTROL` bytes with a key `type`, for all 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 from array import array
@@ -26,6 +27,7 @@ _SUBMIT = struct.Struct("<HHIQ")
 # status, zero, generation, job, run_async called and callback entered (CLOCK_MONOTONIC, ns).
 _COMPLETED = struct.Struct("<HHIQqq")
 JOB_BYTES = 64
+_MAX_NUMBER = 2.0**53
 _FD = array("i")
 
 assert _SUBMIT.size + MAX_BATCH <= JOB_BYTES
@@ -63,6 +65,9 @@ class Completed(NamedTuple):
 
     @staticmethod
     def unpack(data: bytes) -> Completed:
+        """Raises DeviceLost on what is no completion."""
+        if len(data) != _COMPLETED.size:
+            raise DeviceLost(f"a completion of {len(data)} bytes")
         status, _, generation, job, started_ns, ended_ns = _COMPLETED.unpack_from(data)
         return Completed(status, generation, job, started_ns, ended_ns)
 
@@ -98,12 +103,28 @@ def receive_control(channel: socket.socket, flags: int = 0) -> tuple[Message, li
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % _FD.itemsize])
-    if received_flags & socket.MSG_TRUNC:
+    try:
+        return _message(data, truncated=bool(received_flags & socket.MSG_TRUNC)), list(fds)
+    except DeviceLost:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _message(data: bytes, *, truncated: bool) -> Message:
+    if truncated:
         raise DeviceLost(f"control message longer than {MAX_CONTROL} bytes")
     try:
         message = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise DeviceLost(f"control message is no object with a type: {data[:80]!r}")
-    return message, list(fds)
+    return message
+
+
+def number(value: object) -> float:
+    """A number out of a message, 0 for what is none: Python's JSON has infinities, NaN and endless integers."""
+    if not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
+        return 0.0
+    return float(value)

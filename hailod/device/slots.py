@@ -100,7 +100,7 @@ class SlotPool(SlotMap):
         return len(self._free)
 
     def close_fd(self) -> None:
-        """Close the descriptor, once the host has it; the mapping stays."""
+        """Close the descriptor, once the host has it; the mapping stays for as long as there are views."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import structlog
@@ -27,6 +28,8 @@ from hailod.worker import Worker
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.25
+# What is read of one host before the others have their turn.
+_READS = 64
 STDERR_LINES = 20
 STDERR_LINES_PER_S = 10
 _LINE_BYTES = 400
@@ -126,8 +129,6 @@ class Spawner:
 
     def stop(self, deadline: float) -> bool:
         """Kill every host and wait up to `deadline` seconds for them to be reaped; says whether all were."""
-        for generation in list(self._hosts):
-            self.kill(generation)
         self.worker.stop()
         self._wake()
         ended = self.worker.join(deadline)
@@ -156,41 +157,54 @@ class Spawner:
                 self._spawn(*self._requests.popleft())
             for host in list(self._hosts.values()):
                 self._attend(host, ready)
+                if worker.stopping.is_set():
+                    self.kill(host.generation)
 
     def _spawn(self, generation: int, extra: Mapping[str, str]) -> None:
-        jobs, host_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        control, host_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "hailod.device.host", str(host_jobs.fileno()), str(host_control.fileno())]
-        command.append(str(os.getpid()))
+        try:
+            host, started = self._launch(generation, extra)
+        except OSError as error:
+            self._on_event(HostFailed(generation, f"cannot start {sys.executable}: {error.strerror}"))
+            return
+        self._hosts[generation] = host
+        for fd in (host.pidfd, host.control.fileno(), host.stderr):
+            self._poll.register(fd, select.POLLIN)
+        self._on_event(started)
+
+    @staticmethod
+    def _launch(generation: int, extra: Mapping[str, str]) -> tuple[_Host, HostStarted]:
+        """Start the process; what was opened for it is closed again if it cannot be had (OSError)."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("HAILORT_")}
         environment |= {"HAILORT_LOGGER_PATH": "NONE", "PYTHONUNBUFFERED": "1", **extra}
-        try:
+        with ExitStack() as undo, ExitStack() as childs_ends:
+            jobs, host_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(jobs.close)
+            childs_ends.callback(host_jobs.close)
+            control, host_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(control.close)
+            childs_ends.callback(host_control.close)
+            # The link closes its own duplicate; the other is read here until the host has been reaped.
+            links_control = control.dup()
+            undo.callback(links_control.close)
+            numbers = (host_jobs.fileno(), host_control.fileno())
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, numbers for arguments
-                command,
+                [sys.executable, "-m", "hailod.device.host", *map(str, numbers), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(host_jobs.fileno(), host_control.fileno()),
+                pass_fds=numbers,
                 env=environment,
             )
-        except OSError as error:
-            jobs.close()
-            control.close()
-            self._on_event(HostFailed(generation, f"cannot start {sys.executable}: {error.strerror}"))
-            return
-        finally:
-            host_jobs.close()
-            host_control.close()
-        assert process.stderr is not None
-        stderr = process.stderr.fileno()
-        os.set_blocking(stderr, False)
-        host = _Host(generation, process, os.pidfd_open(process.pid), control, stderr)
-        self._hosts[generation] = host
-        for fd in (host.pidfd, control.fileno(), stderr):
-            self._poll.register(fd, select.POLLIN)
-        # The link closes its own duplicate; this one is read here until the host has been reaped.
-        self._on_event(HostStarted(generation, process.pid, jobs, control.dup()))
+            assert process.stderr is not None
+            undo.callback(process.stderr.close)
+            undo.callback(process.wait)
+            undo.callback(process.kill)
+            os.set_blocking(process.stderr.fileno(), False)
+            pidfd = os.pidfd_open(process.pid)
+            undo.pop_all()
+        host = _Host(generation, process, pidfd, control, process.stderr.fileno())
+        return host, HostStarted(generation, process.pid, jobs, links_control)
 
     def _attend(self, host: _Host, ready: set[int]) -> None:
         if host.control.fileno() in ready:
@@ -204,13 +218,16 @@ class Spawner:
             self._on_event(HostStopped(host.generation))
 
     def _hear(self, host: _Host) -> None:
-        """Every message that lies ready; a host that talks nonsense is killed."""
-        while True:
+        """The messages that lie ready; a host that talks nonsense is killed."""
+        for _ in range(_READS):
             try:
                 received = receive_control(host.control, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except (DeviceLost, ConnectionResetError) as error:
+            except ConnectionResetError:
+                # It died with messages of ours unread.
+                received = None
+            except DeviceLost as error:
                 log.warning("device host talks nonsense", generation=host.generation, reason=str(error))
                 self.kill(host.generation)
                 received = None
@@ -224,7 +241,7 @@ class Spawner:
 
     def _drain(self, host: _Host) -> None:
         """Log what the host wrote to standard error, so many lines a second and no more; keep the last ones."""
-        while True:
+        for _ in range(_READS):
             try:
                 data = os.read(host.stderr, 65536)
             except BlockingIOError:
@@ -263,6 +280,8 @@ class Spawner:
         code = host.process.wait()
         self._hear(host)
         self._drain(host)
+        if host.partial.strip():
+            host.lines.append(host.partial[:_LINE_BYTES].decode(errors="replace").rstrip())
         reason = f"killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exited with code {code}"
         for fd in (host.pidfd, host.control.fileno(), host.stderr):
             self._forget(fd)

@@ -60,10 +60,13 @@ def tensors_to_json(tensors: ModelTensors) -> dict[str, object]:
 
 def tensors_from_json(value: Any) -> ModelTensors:
     """The reverse of `tensors_to_json`; raises KeyError, TypeError or ValueError on anything else."""
-    return ModelTensors(
+    tensors = ModelTensors(
         tuple(_from_json(entry) for entry in value["inputs"]),
         tuple(_from_json(entry) for entry in value["outputs"]),
     )
+    if not tensors.inputs or not tensors.outputs:
+        raise ValueError("a model has at least one input and one output")
+    return tensors
 
 
 def _to_json(info: TensorInfo) -> dict[str, object]:

@@ -17,6 +17,7 @@ from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.reconnect import End, ReconnectPolicy
 from hailod.mqtt.session import TAKEN_OVER, Session
 from hailod.mqtt.topics import Topics
+from hailod.mqtt.trouble import peer_of, unreachable
 from hailod.mqtt.wakeup import Wakeup
 from hailod.worker import Worker
 
@@ -29,6 +30,7 @@ _LONGEST_POLL = 1.0
 _PARTING_POLL = 0.1
 # A look-up of a name and the time-outs of several addresses can take so long; nothing else comes near.
 _HEARTBEAT_BOUND = 90.0
+_VERSIONS = {5: "5", 4: "3.1.1"}
 
 _ADVICE = {
     "Bad user name or password": "check mqtt.username and mqtt.password, and the broker's password file",
@@ -112,16 +114,16 @@ class MqttClient:
 
     def _run(self, worker: Worker) -> None:
         while not worker.stopping.is_set():
-            end, reason = self._attempt(worker)
+            session = self._attempt(worker)
             if worker.stopping.is_set():
                 return
-            delay = self._policy.ended(end, self._clock.monotonic())
-            self._report(end, reason, delay)
+            delay = self._policy.ended(session.end, self._clock.monotonic())
+            self._report(session, delay)
             until = self._clock.monotonic() + delay
             while (left := until - self._clock.monotonic()) > 0 and not worker.stopping.wait(min(left, _LONGEST_POLL)):
                 worker.beat()
 
-    def _attempt(self, worker: Worker) -> tuple[End, str]:
+    def _attempt(self, worker: Worker) -> Session:
         """One connection from its first packet to its last."""
         worker.beat()
         self.attempts += 1
@@ -144,33 +146,34 @@ class MqttClient:
                     connected = True
                     self._connected(session)
                 if not session.accepted and self._clock.monotonic() > deadline:
-                    return End.NO_ANSWER, "no answer from the broker"
+                    return session
                 session.turn(self._wakeup, self._serve(session) if connected else _LONGEST_POLL)
             if connected and worker.stopping.is_set():
                 self._farewell(session)
         except (OSError, ValueError) as error:
-            session.failed(f"{type(error).__name__}: {error}")
+            session.failed(*unreachable(error, self._settings))
         except Exception:
             # A packet that paho cannot take apart ends this connection, not this thread.
             log.exception("mqtt connection failed")
-            session.failed("broken packet")
+            session.failed("what the broker sends is no MQTT", "see that mqtt.port is the broker's")
         finally:
             session.close()
             if connected:
                 self._protocol = None
                 self._outbox.offline(session.unfinished)
                 self._tell(LinkState(False, reason=session.reason))
-        return session.end, session.reason
+        return session
 
     def _connected(self, session: Session) -> None:
         self._connections += 1
-        self._protocol = session.protocol
         self._quiet = False
         self._policy.connected(self._clock.monotonic())
-        log.info("mqtt connected", host=self._settings.host, protocol=session.protocol, reconnects=self.reconnects)
+        log.info("mqtt connected", broker=peer_of(self._settings), mqtt=_VERSIONS[session.protocol])
         if self._settings.allow_control:
             session.subscribe(self._topics.subscriptions)
         self._outbox.online(max_packet=session.max_packet)
+        # Only now: who sees the connection may rely on it.
+        self._protocol = session.protocol
         self._tell(LinkState(True, protocol=session.protocol))
 
     def _serve(self, session: Session) -> float:
@@ -221,9 +224,12 @@ class MqttClient:
             self._callback_failures += 1
             log.exception("link state not handled")
 
-    def _report(self, end: End, reason: str, delay: float) -> None:
+    def _report(self, session: Session, delay: float) -> None:
         """One warning for each new trouble, debug for its repetitions."""
-        details = {"host": self._settings.host, "reason": reason, "retry_s": round(delay, 1)}
+        end, reason = session.end, session.reason
+        details: dict[str, object] = {"broker": peer_of(self._settings), "reason": reason, "retry_s": round(delay, 1)}
+        if advice := session.advice:
+            details["advice"] = advice
         if end is End.LOST and self._policy.unstable:
             self._warn(TAKEN_OVER, "mqtt connection keeps breaking", **details, advice=f"perhaps {_ADVICE[TAKEN_OVER]}")
         elif reason in _ADVICE:

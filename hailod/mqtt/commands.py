@@ -237,6 +237,12 @@ class ReplyCache:
             self._replies.move_to_end(key)
             self._expire()
 
+    def release(self, origin: Origin) -> None:
+        """The request was not run after all: the same one is new when it comes again."""
+        key = self._key(origin)
+        if key is not None:
+            self._replies.pop(key, None)
+
     def stored(self, origin: Origin) -> Payload | None:
         """The reply to a request that `claim` called known; None while the first one still runs."""
         key = self._key(origin)

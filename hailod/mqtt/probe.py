@@ -14,7 +14,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from hailod.checks import Result, Status
 from hailod.clock import Clock, SystemClock
-from hailod.config.model import MqttSettings, TlsSettings
+from hailod.config.model import MqttSettings
+from hailod.mqtt.tls import tls_context
+from hailod.mqtt.trouble import peer_of, reason_of, unreachable
 
 SUBJECT = "broker"
 CONNECT_TIMEOUT = 5.0
@@ -61,7 +63,7 @@ class _Attempt:
         self._protocol = protocol
         self._clock = clock
         self._answer: ReasonCode | None = None
-        self._peer = f"{settings.host}:{settings.effective_port}"
+        self._peer = peer_of(settings)
 
     @property
     def refused(self) -> int | None:
@@ -70,17 +72,17 @@ class _Attempt:
 
     def run(self) -> Result:
         try:
-            context = _tls_context(self._settings.tls) if self._settings.tls is not None else None
+            context = tls_context(self._settings.tls) if self._settings.tls is not None else None
         except (OSError, ValueError) as error:
             return self._fail(
-                f"TLS files cannot be used: {_reason(error)}",
+                f"TLS files cannot be used: {reason_of(error)}",
                 "see that mqtt.tls.ca, cert and key are readable PEM files",
             )
         try:
             self._reach(context)
             self._log_in(context)
         except (OSError, ValueError) as error:
-            return self._unreachable(error)
+            return self._fail(*unreachable(error, self._settings))
         return self._judge()
 
     def _reach(self, context: ssl.SSLContext | None) -> None:
@@ -139,45 +141,5 @@ class _Attempt:
         secured = ", TLS" if self._settings.tls is not None else ""
         return Result(Status.OK, SUBJECT, f"{self._peer} accepts us (MQTT {version}{secured})")
 
-    def _unreachable(self, error: OSError | ValueError) -> Result:
-        match error:
-            case socket.gaierror():
-                return self._fail(
-                    f"the name {self._settings.host} cannot be resolved", "correct mqtt.host, or see the name server"
-                )
-            case ConnectionRefusedError():
-                return self._fail(
-                    f"nothing listens on {self._peer}", "start the broker (systemctl start mosquitto), or see mqtt.port"
-                )
-            case ssl.SSLCertVerificationError():
-                return self._fail(
-                    f"the certificate of {self._peer} is not trusted: {error.verify_message}",
-                    "set mqtt.tls.ca to the authority that signed it, and mqtt.host to the name it certifies",
-                )
-            case ssl.SSLError():
-                return self._fail(
-                    f"no TLS with {self._peer}: {getattr(error, 'reason', None) or error}",
-                    "use its TLS port (8883) or remove [mqtt.tls]; it may also want mqtt.tls.cert and mqtt.tls.key",
-                )
-            case TimeoutError():
-                return self._fail(f"{self._peer} does not answer", "see that it is on, and that no firewall drops it")
-            case _:
-                return self._fail(f"{self._peer} cannot be reached: {_reason(error)}", "see mqtt.host and the network")
-
     def _fail(self, text: str, fix: str) -> Result:
         return Result(Status.FAIL, SUBJECT, text, fix)
-
-
-def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca)
-    if tls.cert is not None:
-        # An encrypted key would otherwise ask on the terminal.
-        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -60,7 +60,8 @@ class Session:
         self.protocol = protocol
         self.accepted = False
         self.end = End.NO_ANSWER
-        self.reason = "closed without an answer"
+        self.reason = "the broker does not answer"
+        self.advice = ""
         self.max_packet: int | None = None
         self._settings = settings
         self._status = status_topic
@@ -177,7 +178,9 @@ class Session:
             self._client.loop_write()
         self._client.loop_misc()
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, advice: str) -> None:
+        """The connection ended, or never was, by an error on our side of it."""
+        self.advice = advice
         self.end = End.LOST if self.accepted else End.UNREACHABLE
         self.reason = reason
 
@@ -207,7 +210,7 @@ class Session:
     ) -> None:
         if self.accepted:
             self.end = End.TAKEN_OVER if str(reason) == TAKEN_OVER else End.LOST
-            self.reason = str(reason) if flags.is_disconnect_packet_from_server else f"connection broken ({reason})"
+            self.reason = str(reason) if flags.is_disconnect_packet_from_server else "the broker closed the connection"
 
     def _on_subscribe(
         self, _client: Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: Properties | None

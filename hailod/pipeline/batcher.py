@@ -16,11 +16,10 @@ batch is full and the rule is: send while there is room.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What the rule looks at. Counts are frames, times seconds.
 
     `dry_in`: predicted time until the device has finished everything it holds, 0 when it is idle.
@@ -34,15 +33,13 @@ class Situation:
     turnaround: float
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Take `frames` frames and send them as one batch."""
 
     frames: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Look again after `seconds`, or when a frame or completion comes; None: only then."""
 
     seconds: float | None

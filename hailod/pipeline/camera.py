@@ -38,6 +38,9 @@ _GRACE = 2.0
 # A camera that delivered for this long was healthy: its next failure is a first one.
 _HEALTHY_AFTER = 10.0
 
+# Asking again soon changes nothing, and cameras lock accounts that fail to log in too often.
+_REFUSALS = frozenset({"unauthorised", "forbidden"})
+
 # A camera is called behind until it has kept up for this long.
 _BEHIND_HOLD = 10.0
 
@@ -243,7 +246,8 @@ class CameraWorker:
                 self._wait(run, None)
             except SourceError as error:
                 self._report(run, Phase.LOST, code=error.code, reason=str(error), failed=True)
-                self._wait(run, self._clock.monotonic() + self._next_delay(run))
+                delay = self._settings.backoff_max if error.code in _REFUSALS else self._next_delay(run)
+                self._wait(run, self._clock.monotonic() + delay)
 
     def _watch(self, run: _Run) -> None:
         """Open the source and deliver what it gives until someone wants something else; raises SourceError."""

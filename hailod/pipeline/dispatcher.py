@@ -52,9 +52,9 @@ class Dispatcher:
         self._service = service
         self._mailboxes.kick()
 
-    def kick(self) -> None:
-        """There is room again."""
-        self._mailboxes.kick()
+    def room(self) -> None:
+        """There is room on the device again."""
+        self._mailboxes.room()
 
     def stop(self, deadline: float) -> bool:
         """End the thread; says whether it ended within `deadline` seconds."""
@@ -80,7 +80,9 @@ class Dispatcher:
             for turn in range(len(lanes)):
                 lane = lanes[(first + turn) % len(lanes)]
                 room = self._flight.room(lane.session)
-                has_room = has_room or room > 0
+                if room <= 0:
+                    continue
+                has_room = True
                 match decide(self._situation(lane, lanes, room)):
                     case Send(frames):
                         sent = self._send(service, lane, frames) or sent
@@ -91,14 +93,12 @@ class Dispatcher:
                 self._mailboxes.wait(pause, seen=seen if has_room else None)
 
     def _situation(self, lane: Lane, lanes: Sequence[Lane], room: int) -> Situation:
-        now = self._clock.monotonic()
-        return Situation(
-            waiting=self._mailboxes.pending(lane.name) if room > 0 else 0,
-            room=room,
-            batch_size=lane.session.batch_size,
-            dry_in=sum(each.pace.dry_in(now, self._flight.frames(each.session)) for each in lanes),
-            turnaround=lane.pace.turnaround,
-        )
+        waiting, batch_size = self._mailboxes.pending(lane.name), lane.session.batch_size
+        dry_in = 0.0
+        if 0 < waiting < batch_size:
+            now = self._clock.monotonic()
+            dry_in = sum(each.pace.dry_in(now, self._flight.frames(each.session)) for each in lanes)
+        return Situation(waiting, room, batch_size, dry_in, lane.pace.turnaround)
 
     def _send(self, service: Service, lane: Lane, frames: int) -> bool:
         """Take, prepare and submit one batch; says whether anything was taken."""

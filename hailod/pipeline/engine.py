@@ -87,7 +87,7 @@ class Engine:
             clock,
             on_result=on_result,
             on_trouble=on_trouble,
-            on_room=self.dispatcher.kick,
+            on_room=self.dispatcher.room,
         )
         respawn = Respawn(device.backoff_initial, device.backoff_max, rng or random.Random())  # noqa: S311 - jitter
         self.link = DeviceLink(
@@ -98,7 +98,7 @@ class Engine:
             respawn,
             on_event=self._hear,
             on_abandoned=self.results.fail,
-            on_room=self.dispatcher.kick,
+            on_room=self.dispatcher.room,
         )
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -170,6 +170,11 @@ class Engine:
         self._lanes.pop(model, None)
         self._relink()
         self._serve()
+
+    @property
+    def lanes(self) -> Mapping[str, Lane]:
+        """The models in service with all that serves them."""
+        return dict(self._lanes)
 
     @property
     def in_service(self) -> frozenset[str]:

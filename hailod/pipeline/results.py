@@ -6,9 +6,10 @@ failed and nothing is published for them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import structlog
 
@@ -27,8 +28,7 @@ log = structlog.get_logger(__name__)
 QUARANTINE_AFTER = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """Where one frame's time went, in monotonic seconds."""
 
     captured: float
@@ -57,8 +57,7 @@ class Timing:
         return self.finished - self.captured
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class Result(NamedTuple):
     """What `lane`'s model saw in `frame`; boxes are normalised to the frame as decoded."""
 
     frame: Frame
@@ -96,7 +95,8 @@ class Results:
         self._on_trouble = on_trouble
         self._on_room = on_room
         self._service = Service()
-        self._undecodable: dict[str, int] = {}
+        # In a row, by session: a model that comes into service anew starts anew.
+        self._undecodable: Counter[int] = Counter()
         self.worker = Worker("results", self._run, clock)
 
     def start(self) -> None:
@@ -129,6 +129,7 @@ class Results:
             elif isinstance(completion, Failed):
                 log.warning("inference failed", model=completion.batch.session.spec.name, reason=str(completion.error))
                 self.fail([completion])
+        self._flight.release()
 
     def _finish(self, done: Done) -> None:
         batch = done.batch
@@ -142,12 +143,11 @@ class Results:
         try:
             results = self._decode(service, lane, done)
         except DecodeError as error:
-            in_a_row = self._undecodable.get(lane.name, 0) + 1
-            self._undecodable[lane.name] = in_a_row
+            self._undecodable[lane.session.key] += 1
             self._release(batch, Outcome.FAILED)
-            self._on_trouble(ModelTrouble(lane.name, error, in_a_row))
+            self._on_trouble(ModelTrouble(lane.name, error, self._undecodable[lane.session.key]))
             return
-        self._undecodable.pop(lane.name, None)
+        self._undecodable.pop(lane.session.key, None)
         self._release(batch, Outcome.DONE)
         for result in results:
             self._on_result(result)

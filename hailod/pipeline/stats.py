@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ class Stats:
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
-        self._samples = np.zeros((SAMPLES, len(_PARTS)), np.float32)
+        self._samples: deque[tuple[float, float, float, float]] = deque(maxlen=SAMPLES)
         self._last_ended = 0.0
         self._clear(now)
 
@@ -51,7 +51,7 @@ class Stats:
         """One frame is finished."""
         parts = (timing.total, timing.waiting, timing.device, timing.host)
         with self._lock:
-            self._samples[self._results % SAMPLES] = parts
+            self._samples.append(parts)
             self._results += 1
             self._cameras[camera] += 1
             # Frames of one batch come one after the other and share the moment at which it ended.
@@ -62,7 +62,7 @@ class Stats:
         """What happened since the last reading, and begin anew."""
         with self._lock:
             count, batches, cameras, since = self._results, self._batches, dict(self._cameras), self._since
-            samples = self._samples[: min(count, SAMPLES)].copy()
+            samples = list(self._samples)
             self._clear(now)
         latency: dict[str, dict[str, float]] = {}
         if count:
@@ -72,6 +72,7 @@ class Stats:
 
     def _clear(self, now: float) -> None:
         self._since = now
+        self._samples.clear()
         self._results = self._batches = 0
         self._cameras: Counter[str] = Counter()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -51,6 +52,13 @@ def validate_source(text: str) -> None:
         SceneOptions.parse(_path(text))
     elif scheme == "file" and not _path(text).strip("/"):
         raise ValueError("a file is written as its path")
+
+
+def anchored(text: str, directory: Path) -> str:
+    """`text` with a relative path made absolute below `directory`; whatever is no relative path stays as it is."""
+    if _scheme(text) != "file" or _SCHEME.match(text) is not None or Path(text).is_absolute():
+        return text
+    return str(directory / text)
 
 
 def _validate_url(text: str) -> None:

@@ -25,6 +25,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from hailod.clock import Clock
@@ -331,6 +332,10 @@ class StreamSource:
         return self._last_due
 
 
+# PyAV tells the arguments of its compiled methods in their documentation only; 14 has none for threads.
+_REFORMAT_HAS_THREADS = "threads" in (VideoFrame.reformat.__doc__ or "") + (VideoReformatter.reformat.__doc__ or "")
+
+
 def decode_image(data: bytes) -> Picture:
     """A JPEG or PNG as a picture. Raises ValueError, without a word of its content, for anything else."""
     codec = next((codec for magic, codec in _IMAGE_CODECS.items() if data.startswith(magic)), None)
@@ -365,10 +370,17 @@ def picture_of(frame: VideoFrame) -> Picture:
     if name not in _FORMATS:
         coloured = frame.format.is_rgb or frame.format.has_palette
         name = "rgb24" if coloured else "yuvj420p" if full_range else "yuv420p"
-        frame = frame.reformat(format=name)
+        frame = _reformat(frame, name)
     form = _FORMATS[name]
     planes = tuple(map(_plane, frame.planes, _SAMPLES[form]))
     return Picture(form, width, height, planes, matrix, full_range, owner=frame)
+
+
+def _reformat(frame: VideoFrame, name: str) -> VideoFrame:
+    """The frame in another pixel format, on the calling thread: newer PyAVs would start threads for every frame."""
+    if _REFORMAT_HAS_THREADS:
+        return frame.reformat(format=name, threads=1)
+    return frame.reformat(format=name)
 
 
 def _plane(plane: VideoPlane, samples: int) -> U8:

@@ -1,6 +1,6 @@
 """How near the daemon's detections come to the model's own, on real video, and what the difference is made of.
 
-`python tests/benchmarks/accuracy.py MODEL LABELS CLIP...` runs a YOLOX graph in the plainest way on every frame (see
+`python -m tests.benchmarks.accuracy MODEL LABELS CLIP...` runs a YOLOX graph in the plainest way on every frame (see
 `tests/support/reference.py`), lets a real daemon watch the same clips over real RTSP, and prints per clip how far they
 agree. The daemon's difference to the reference has two sources, which the rows tell apart:
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tests.support.agreement import HEADINGS, REPORTED, Sightings, compare
 from tests.support.prepared import prepared_by_daemon
-from tests.support.reference import Reference, Thing, frames_of, things_of
+from tests.support.reference import Reference, Thing, bgr_of, frames_of, things_of
 from tests.support.watching import Camera, watch
 
 Square = NDArray[np.uint8]
@@ -35,10 +35,10 @@ Square = NDArray[np.uint8]
 
 def averaged(reference: Reference, frame: VideoFrame) -> Square:
     """The reference's letterbox, but every pixel counts (INTER_AREA)."""
-    square = reference.letterbox(frame.to_ndarray(format="bgr24"))
+    square = reference.letterbox(bgr_of(frame))
     scale = reference.side / max(frame.width, frame.height)
     size = int(frame.width * scale), int(frame.height * scale)
-    small = cv2.resize(frame.to_ndarray(format="bgr24"), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(bgr_of(frame), size, interpolation=cv2.INTER_AREA)
     square[: size[1], : size[0]] = small
     return square
 
@@ -79,7 +79,7 @@ def main() -> None:
     model = arguments.model.resolve()
     reference = Reference(model, arguments.labels.read_text().split("\n"))
     ways: dict[str, Callable[[VideoFrame], Square]] = {
-        "own": lambda frame: reference.letterbox(frame.to_ndarray(format="bgr24")),
+        "own": lambda frame: reference.letterbox(bgr_of(frame)),
         "planes": prepared_by_daemon(reference.side),
         "area": lambda frame: averaged(reference, frame),
     }

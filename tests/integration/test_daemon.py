@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker import Broker, Observer
+from tests.support.broker import Broker, Observer, Seen
 from tests.support.daemon import BASE, FRONT, SEES_TWO, Daemon
 from tests.support.waiting import wait_for
 
@@ -55,6 +55,11 @@ def health(observer: Observer) -> dict[str, object]:
     return document
 
 
+def last(observer: Observer, topic: str) -> Seen:
+    """The newest message on `topic`; waits for the first."""
+    return observer.wait_for(topic)[-1]
+
+
 def codes(observer: Observer) -> set[str]:
     return {reason["code"] for reason in health(observer)["reasons"]}  # type: ignore[attr-defined]
 
@@ -68,7 +73,7 @@ def test_main_job(models: Path, broker: Broker) -> None:
         assert detections["dets"][0]["b"] == pytest.approx([0.1, 0.2, 0.3, 0.8], abs=0.002)
         assert (detections["w"], detections["h"], detections["model"]) == (320, 240, "two")
         wait_for(lambda: [m.payload for m in observer.of(f"{FRONT}/status")][-1:] == [b"online"], what="camera online")
-        assert wait_for(lambda: observer.of(f"{FRONT}/state")[-1].json["objects"]) == {"car": 1, "person": 1}
+        assert wait_for(lambda: last(observer, f"{FRONT}/state").json["objects"]) == {"car": 1, "person": 1}
         topics = [message.topic for message in observer.seen]
         for name in ("info", "models", "settings", "health"):
             assert topics.index(f"{BASE}/{name}") < topics.index(f"{BASE}/status")
@@ -135,10 +140,8 @@ def test_camera_settings_over_mqtt(models: Path, broker: Broker) -> None:
     with Observer(broker.port, "hailod/#") as observer, Daemon(models, broker, ONE_CAMERA) as daemon:
         observer.wait_for(f"{FRONT}/detections", 2)
         observer.publish(f"{FRONT}/set/threshold", "0.7")
-        wait_for(
-            lambda: observer.of(f"{FRONT}/settings")[-1].json["threshold"] == 0.7, what="the new threshold is told"
-        )
-        wait_for(lambda: len(observer.of(f"{FRONT}/detections")[-1].json["dets"]) == 1, what="only the person is left")
+        wait_for(lambda: last(observer, f"{FRONT}/settings").json["threshold"] == 0.7, what="the new threshold is told")
+        wait_for(lambda: len(last(observer, f"{FRONT}/detections").json["dets"]) == 1, what="only the person is left")
 
         told = len(observer.of(f"{FRONT}/settings"))
         observer.publish(f"{FRONT}/set/threshold", "7")
@@ -147,14 +150,14 @@ def test_camera_settings_over_mqtt(models: Path, broker: Broker) -> None:
         assert observer.wait_for(f"{FRONT}/settings", told + 1)[-1].json["threshold"] == 0.7
 
         observer.publish(f"{FRONT}/set/enabled", "OFF")
-        wait_for(lambda: observer.of(f"{FRONT}/status")[-1].payload == b"disabled", what="the camera is disabled")
+        wait_for(lambda: last(observer, f"{FRONT}/status").payload == b"disabled", what="the camera is disabled")
         observer.publish(f"{FRONT}/set/enabled", "ON")
-        wait_for(lambda: observer.of(f"{FRONT}/status")[-1].payload == b"online", what="the camera is back")
+        wait_for(lambda: last(observer, f"{FRONT}/status").payload == b"online", what="the camera is back")
 
         observer.publish(f"{FRONT}/set/max_fps", "2")
-        wait_for(lambda: observer.of(f"{FRONT}/settings")[-1].json["max_fps"] == 2, what="the new rate is told")
+        wait_for(lambda: last(observer, f"{FRONT}/settings").json["max_fps"] == 2, what="the new rate is told")
         wait_for(
-            lambda: 1.0 <= observer.of(f"{BASE}/metrics")[-1].json["cameras"]["front"]["fps_out"] <= 3.0,
+            lambda: 1.0 <= last(observer, f"{BASE}/metrics").json["cameras"]["front"]["fps_out"] <= 3.0,
             what="two frames a second are run",
         )
         assert daemon.stop() == 0
@@ -201,9 +204,9 @@ def test_model_swap(models: Path, broker: Broker) -> None:
         assert done["status"] == "ok"
         assert done["data"]["model"] == "other"  # type: ignore[index]
         assert done["data"]["gap_ms"] > 0  # type: ignore[index]
-        wait_for(lambda: observer.of(f"{FRONT}/detections")[-1].json["model"] == "other", what="the new model sees")
-        assert observer.of(f"{FRONT}/detections")[-1].json["dets"][0]["l"] == "cat"
-        assert observer.of(f"{BASE}/settings")[-1].json["model"] == "other"
+        wait_for(lambda: last(observer, f"{FRONT}/detections").json["model"] == "other", what="the new model sees")
+        assert last(observer, f"{FRONT}/detections").json["dets"][0]["l"] == "cat"
+        assert last(observer, f"{BASE}/settings").json["model"] == "other"
 
         unknown = swapped("nothing", 2)
         assert unknown["error"]["code"] == "model_not_found"  # type: ignore[index]
@@ -226,7 +229,7 @@ def test_retained_command_is_not_run(models: Path, broker: Broker) -> None:
             observer.publish(f"{BASE}/cmd/device.restart", '{"id":"live"}', retain=True)
             reply = observer.wait_for(f"{BASE}/reply/device.restart")[0].json
             assert reply["error"]["code"] == "retained_ignored"
-            wait_for(lambda: observer.of(f"{BASE}/cmd/device.restart")[-1].payload == b"", what="the topic is cleared")
+            wait_for(lambda: last(observer, f"{BASE}/cmd/device.restart").payload == b"", what="the topic is cleared")
             assert "model unloaded" not in daemon.output
             assert daemon.stop() == 0
 
@@ -243,7 +246,7 @@ def test_without_hailo_platform(models: Path, broker: Broker) -> None:
         assert "hailo-h10-all" in text
         observer.wait_for(f"{BASE}/metrics", 3)
         assert observer.of(f"{FRONT}/detections") == []
-        assert observer.of(f"{BASE}/info")[-1].json["device"]["simulated"] is False
+        assert last(observer, f"{BASE}/info").json["device"]["simulated"] is False
         assert daemon.process.poll() is None
         assert daemon.stop() == 0
     assert daemon.output.count("device_unavailable") == 1
@@ -259,7 +262,7 @@ source = "rtsp://viewer:{SECRET}@127.0.0.1:9/cam?token={SECRET}x"
 """
     with Observer(broker.port, "#") as observer, Daemon(models, broker, camera) as daemon:
         wait_for(lambda: "camera_lost" in codes(observer), what="the camera is lost")
-        wait_for(lambda: observer.of(f"{FRONT}/status")[-1].payload == b"offline", what="its status is offline")
+        wait_for(lambda: last(observer, f"{FRONT}/status").payload == b"offline", what="its status is offline")
         for pid in os.listdir("/proc"):
             if pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}/cmdline").exists():
                 assert SECRET.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -75,7 +75,9 @@ def test_the_target_is_the_source(placement: Placement) -> None:
         (source.x + source.width) / frame_width,
         (source.y + source.height) / frame_height,
     ]
-    np.testing.assert_allclose(placement.to_frame(inside)[0], expected, atol=1e-5)
+    # The narrower the target, the more a rounding of float32 in the wide input is magnified.
+    magnification = max(width / target.width, height / target.height)
+    np.testing.assert_allclose(placement.to_frame(inside)[0], expected, rtol=0, atol=1e-6 + 2e-7 * magnification)
 
 
 @given(placements(), boxes())

@@ -192,6 +192,8 @@ class Observer:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # paho leaves the socket pair that wakes its thread to its finaliser, which comes too late in a reference cycle.
+        self._client._reset_sockets()
 
     def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False, **properties: Any

@@ -41,7 +41,14 @@ class Daemon:
     """`hailod run` on a configuration written for it; everything it prints is kept."""
 
     def __init__(
-        self, directory: Path, broker: Broker, body: str, *, device: str | None = None, head: str = ""
+        self,
+        directory: Path,
+        broker: Broker,
+        body: str,
+        *,
+        device: str | None = None,
+        head: str = "",
+        mqtt: str = "",
     ) -> None:
         self.directory = directory
         self.path = directory / "hailod.toml"
@@ -51,7 +58,7 @@ class Daemon:
         head += (
             f'schema = 1\nnode = "{NODE}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
         )
-        self.path.write_text(head + (simulated if device is None else device) + body)
+        self.path.write_text(head + mqtt + (simulated if device is None else device) + body)
         self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None

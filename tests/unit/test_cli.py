@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from pathlib import Path
 
 import pytest
 
-from hailod.checks import Result, Status
-from hailod.cli import COMMANDS, main
-from hailod.cli.check import check_camera, check_config, check_device, check_model, checks
+from hailod.checks import Status
+from hailod.cli import COMMANDS, load_config, main
+from hailod.cli.check import check_camera, check_config, checks
+from hailod.cli.device_check import DeviceTrial, check_device, check_model, find_models
 from hailod.clock import SystemClock
 from hailod.config.load import load
-from hailod.config.model import CameraSettings, DeviceSettings, ModelSettings
+from hailod.config.model import CameraSettings, DeviceSettings, SimulatedSettings
 from hailod.version import VERSION
 
 CONFIG = """
@@ -87,17 +90,23 @@ def test_bad_configuration(command: list[str], tmp_path: Path, capsys: pytest.Ca
     assert "Traceback" not in captured.err
 
 
+def trial(settings: DeviceSettings) -> DeviceTrial:
+    return DeviceTrial(settings, {}, SystemClock())
+
+
+def test_relative_source_begins_at_the_configuration(tmp_path: Path) -> None:
+    """A clip beside the configuration file is found from wherever hailod is started."""
+    file = tmp_path / "hailod.toml"
+    file.write_text('[cameras.a]\nsource = "clip.mp4"\n[cameras.b]\nsource = "rtsp://h/clip.mp4"\n')
+    cameras = load_config(argparse.Namespace(config=file), {}).settings.cameras
+    assert cameras["a"].source.get_secret_value() == str(tmp_path / "clip.mp4")
+    assert cameras["b"].source.get_secret_value() == "rtsp://h/clip.mp4"
+
+
 def test_checks_go_through_everything(config: Path) -> None:
     """Configuration, broker, device, every model and every camera are asked for, in this order."""
     subjects = [check.subject for check in checks(load(config, {}), SystemClock())]
     assert subjects == ["config", "broker", "device", "model m", "camera front", "camera test"]
-
-
-def test_device_probe_is_the_callers(config: Path) -> None:
-    """Who can look at the device more closely does so in place of the standard check."""
-    asked = Result(Status.OK, "device", "asked")
-    found = {check.subject: check for check in checks(load(config, {}), SystemClock(), lambda settings: asked)}
-    assert found["device"].run() is asked
 
 
 def test_exposed_password(config: Path) -> None:
@@ -120,21 +129,26 @@ def test_nothing_configured(tmp_path: Path) -> None:
 def test_device_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without HailoRT's Python package the check fails and names the package to install."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    result = check_device(DeviceSettings())
+    result = check_device(DeviceSettings(), trial(DeviceSettings()))
     assert result.status is Status.FAIL
     assert "apt install" in result.fix
 
 
 def test_simulated_device_is_said() -> None:
     """A simulated device is never mistaken for a chip."""
-    result = check_device(DeviceSettings(backend="simulated"))
+    settings = DeviceSettings(backend="simulated", simulated=SimulatedSettings(serial=f"cli-{os.getpid()}"))
+    result = check_device(settings, trial(settings))
     assert (result.status, result.text.startswith("simulated")) == (Status.WARN, True)
 
 
 def test_missing_model(tmp_path: Path) -> None:
     """A model file that is not there fails the check and names the setting."""
-    result = check_model("m", ModelSettings(path=Path("nowhere.hef")), tmp_path)
-    assert (result.status, result.fix) == (Status.FAIL, "correct models.m.path")
+    file = tmp_path / "hailod.toml"
+    file.write_text('[models.m]\npath = "nowhere.hef"\n')
+    plans, problems = find_models(load(file, {}))
+    assert plans == {}
+    result = check_model("m", None, problems["m"], DeviceSettings(), trial(DeviceSettings()))
+    assert (result.status, result.fix) == (Status.FAIL, "correct [models.m]")
     assert "nowhere.hef" in result.text
 
 

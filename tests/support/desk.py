@@ -1,0 +1,50 @@
+"""A desk at which commands are carried out, without a control loop behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from hailod.config.model import CameraSettings, ModelSettings, Settings
+
+
+def settings(**changes: object) -> Settings:
+    """Two cameras and three models, of which `one` is the default."""
+    models = {name: ModelSettings(path=Path(f"{name}.hef")) for name in ("one", "two", "three")}
+    cameras = {name: CameraSettings(source=SecretStr("synthetic:")) for name in ("front", "back")}
+    return Settings(node="pi", model="one", models=models, cameras=cameras).model_copy(update=changes)
+
+
+class FakeDesk:
+    """Keeps settings and revision as the control loop does, and remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.settings = settings()
+        self.revision = 1
+        self.serving = {"one"}
+        self.wanted = {"one"}
+        self.beside: list[str | None] = []
+        self.restarts: list[str] = []
+        self.told = 0
+
+    def tell_settings(self) -> None:
+        self.told += 1
+
+    def in_service(self, model: str) -> bool:
+        return model in self.serving
+
+    def all_in_service(self) -> bool:
+        return self.serving >= self.wanted
+
+    def load_beside(self, model: str | None) -> None:
+        self.beside.append(model)
+
+    def adopt(self, settings: Settings) -> int:
+        self.settings = settings
+        self.revision += 1
+        return self.revision
+
+    def device_restart(self, mode: str) -> None:
+        self.restarts.append(mode)
+        self.serving.clear()

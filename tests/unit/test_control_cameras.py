@@ -1,0 +1,269 @@
+"""What is told of each camera, with workers that the test plays and a clock turned by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from pydantic import SecretStr
+
+from hailod.clock import FakeClock
+from hailod.config.model import CameraSettings
+from hailod.control.cameras import Cameras, Condition
+from hailod.health import Code
+from hailod.mailbox import Mailboxes
+from hailod.mqtt.outbox import Outbox
+from hailod.mqtt.topics import Topics
+from hailod.pipeline.camera import CameraWorker, Phase
+from hailod.pipeline.publisher import Publisher
+from hailod.pipeline.results import Result, Timing
+from hailod.pipeline.stats import Stats
+from hailod.types import Detections
+from tests.support.cameras import FakeWorker
+from tests.support.desk import settings
+from tests.support.device import frame
+from tests.support.lanes import lane
+
+TOPICS = Topics("pi")
+FRONT = TOPICS.camera("front")
+STALE_AFTER = 10.0
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.outbox = Outbox(TOPICS, self.clock)
+        self.outbox.online()
+        self.publisher = Publisher(self.outbox, TOPICS, self.clock, Stats(self.clock.monotonic()))
+        self.workers: list[FakeWorker] = []
+        self.lane = lane()
+        self.cameras = Cameras(
+            topics=TOPICS,
+            clock=self.clock,
+            outbox=self.outbox,
+            mailboxes=Mailboxes(self.clock),
+            publisher=self.publisher,
+            on_state=lambda _: None,
+            factory=self._make,
+        )
+
+    def _make(self, *arguments: Any) -> CameraWorker:
+        self.workers.append(FakeWorker(*arguments))
+        return cast(CameraWorker, self.workers[-1])
+
+    def apply(self, **changes: object) -> FakeWorker:
+        """Run one camera with these settings; returns its worker."""
+        camera = CameraSettings(source=SecretStr("synthetic:")).model_copy(update=changes)
+        self.cameras.apply(settings(cameras={"front": camera}))
+        return self.workers[-1]
+
+    def phase(self, phase: Phase, *, fps_in: float = 30.0, **facts: Any) -> dict[Code, str]:
+        """The camera's worker reports; the health conditions of that by code, empty where they do not hold."""
+        worker = self.workers[-1]
+        worker.state = replace(worker.state, phase=phase, fps_in=fps_in, **facts)
+        return told(self.cameras.handle(worker.state))
+
+    def result(self) -> None:
+        """A frame of the camera is finished."""
+        now = self.clock.monotonic()
+        self.publisher.publish(
+            Result(frame(captured=now), self.lane, Detections.none(), Timing(now, now, now, now, now))
+        )
+
+    def tick(self, seconds: float = 0.1) -> dict[Code, str]:
+        self.clock.advance(seconds)
+        return told(self.cameras.tick(STALE_AFTER))
+
+    def messages(self) -> dict[str, Any]:
+        """The last message on each topic that goes out now."""
+        found: dict[str, Any] = {}
+        while (outgoing := self.outbox.take()) is not None:
+            self.outbox.done(outgoing)
+            text = outgoing.payload.decode()
+            found[outgoing.topic] = json.loads(text) if text.startswith("{") else text
+        return found
+
+
+def told(conditions: tuple[Condition, ...]) -> dict[Code, str]:
+    return {condition.code: condition.text for condition in conditions}
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    # It holds slots.
+    del rig.lane
+
+
+@pytest.mark.parametrize(
+    ("phase", "results", "status"),
+    [
+        (Phase.STARTING, False, "starting"),
+        (Phase.ONLINE, False, "starting"),
+        (Phase.ONLINE, True, "online"),
+        (Phase.LOST, True, "offline"),
+        (Phase.ENDED, True, "offline"),
+        (Phase.STUCK, True, "offline"),
+    ],
+)
+def test_status_says_whether_results_come(rig: Rig, phase: Phase, results: bool, status: str) -> None:
+    """A camera is online with its first result, and offline as soon as it delivers no more."""
+    rig.apply()
+    rig.phase(phase)
+    if results:
+        rig.result()
+    rig.tick()
+    assert rig.messages()[FRONT.status] == status
+
+
+def test_disabled_camera_is_told_as_such(rig: Rig) -> None:
+    """A camera that is switched off is disabled whatever its worker does, idle for ever and never stale."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.result()
+    worker = rig.apply(enabled=False)
+    assert worker.calls[-1] == ("enabled", False)
+    rig.tick()
+    assert rig.messages()[FRONT.status] == "disabled"
+    for _ in range(20):
+        assert not rig.tick(10.0)[Code.CAMERA_STALE]
+    rig.apply(enabled=True)
+    rig.phase(Phase.STARTING)
+    rig.tick()
+    assert rig.messages()[FRONT.status] == "starting"
+    rig.phase(Phase.ONLINE)
+    assert not rig.tick()[Code.CAMERA_STALE]
+
+
+def test_camera_whose_results_cease_is_offline_and_stale(rig: Rig) -> None:
+    """When frames come and results do not, status, counts and health say so, and since when; a result ends it."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.result()
+    last = rig.clock.wall()
+    rig.tick(0.0)
+    assert not rig.tick(STALE_AFTER)[Code.CAMERA_STALE]
+    assert rig.messages()[FRONT.status] == "online"
+    assert rig.tick(1.0)[Code.CAMERA_STALE]
+    messages = rig.messages()
+    assert messages[FRONT.status] == "offline"
+    assert messages[FRONT.state]["stale"] == pytest.approx(last, abs=0.06)
+
+    rig.clock.advance(1.0)
+    rig.result()
+    assert not rig.tick()[Code.CAMERA_STALE]
+    messages = rig.messages()
+    assert (messages[FRONT.status], messages[FRONT.state]["stale"]) == ("online", None)
+
+
+def test_camera_that_never_has_a_result_is_stale_in_time(rig: Rig) -> None:
+    """A camera whose frames are never answered is not `starting` for ever."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.tick()
+    assert not rig.tick(STALE_AFTER - 1.0)[Code.CAMERA_STALE]
+    assert rig.tick(2.0)[Code.CAMERA_STALE]
+    assert rig.messages()[FRONT.status] == "offline"
+
+
+@pytest.mark.parametrize(("fps_in", "max_fps", "patience"), [(0.1, None, 30.0), (30.0, 0.1, 30.0), (30.0, 5.0, 10.0)])
+def test_slow_camera_has_three_frames_time(rig: Rig, fps_in: float, max_fps: float | None, patience: float) -> None:
+    """A camera that delivers rarely, or is to be looked at rarely, is stale only after three of its intervals."""
+    rig.apply(max_fps=max_fps)
+    rig.phase(Phase.ONLINE, fps_in=fps_in)
+    rig.result()
+    rig.tick(0.0)
+    assert not rig.tick(patience - 0.5)[Code.CAMERA_STALE]
+    assert rig.tick(1.0)[Code.CAMERA_STALE]
+
+
+@pytest.mark.parametrize(
+    ("phase", "code"),
+    [(Phase.LOST, Code.CAMERA_LOST), (Phase.ENDED, Code.CAMERA_ENDED), (Phase.STUCK, Code.CAMERA_STUCK)],
+)
+def test_what_is_wrong_with_a_camera_is_one_condition(rig: Rig, phase: Phase, code: Code) -> None:
+    """Each way of being gone is one condition with its reason, and all of them are over when the camera is back."""
+    rig.apply()
+    conditions = rig.phase(phase, reason="refused")
+    assert {known for known, text in conditions.items() if text} == {code}
+    assert conditions[code] == "camera front: refused"
+    assert not any(rig.phase(Phase.ONLINE).values())
+    assert rig.phase(Phase.ONLINE, behind=True)[Code.CAMERA_BEHIND]
+
+
+def test_live_settings_do_not_restart_a_camera(rig: Rig) -> None:
+    """Threshold, labels, model and frame rate of a camera change while it runs."""
+    rig.apply()
+    worker = rig.apply(threshold=0.8, max_fps=3.0, labels=["car"], model="two")
+    assert len(rig.workers) == 1
+    assert worker.calls == ["start", ("max_fps", 3.0)]
+    rig.tick()
+    assert rig.messages()[FRONT.state]["objects"] == {"car": 0}
+    rig.apply(threshold=0.8, max_fps=3.0, labels=["car"], model="two")
+    assert worker.calls == ["start", ("max_fps", 3.0)]
+
+
+def test_other_labels_are_no_reason_to_be_stale(rig: Rig) -> None:
+    """A camera that has run for long and is given other labels is not called stale before its next result is due."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.tick()
+    rig.clock.advance(1000.0)
+    rig.result()
+    rig.apply(labels=["car"])
+    assert not rig.tick()[Code.CAMERA_STALE]
+
+
+def test_other_source_is_another_worker(rig: Rig) -> None:
+    """A camera whose source or geometry changes is closed and opened anew."""
+    first = rig.apply()
+    second = rig.apply(rotate=90)
+    assert first.calls == ["start", "stop"]
+    assert second.calls == ["start"]
+    assert second.settings.rotate == 90
+
+
+def test_removed_camera_is_forgotten_at_the_broker(rig: Rig) -> None:
+    """A camera that is no more is stopped, leaves no retained message, and what it still says is ignored."""
+    worker = rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.result()
+    rig.tick()
+    rig.messages()
+    rig.cameras.apply(settings(cameras={}))
+    assert worker.calls[-1] == "stop"
+    messages = rig.messages()
+    assert {topic for topic, payload in messages.items() if payload == ""} == {
+        FRONT.status,
+        FRONT.settings,
+        FRONT.state,
+    }
+    assert rig.cameras.handle(worker.state) == ()
+    rig.tick()
+    assert rig.messages() == {}
+
+
+def test_workers_are_supervised_at_every_look(rig: Rig) -> None:
+    """Each tick gives every worker the chance to notice what hangs, and rates can be told."""
+    worker = rig.apply()
+    rig.phase(Phase.ONLINE, fps_in=12.5)
+    for _ in range(3):
+        rig.tick()
+    assert worker.checks == 3
+    assert rig.cameras.fps_in == {"front": 12.5}
+
+
+def test_stop_leaves_every_camera_offline(rig: Rig) -> None:
+    """At the end every camera is told to stop before any is waited for, and those that did not end are named."""
+    cameras = {name: CameraSettings(source=SecretStr("synthetic:")) for name in ("front", "back")}
+    rig.cameras.apply(settings(cameras=cameras))
+    rig.workers[1].ends = False
+    left = rig.cameras.stop(1.0)
+    assert left == [rig.workers[1].name]
+    messages = rig.messages()
+    assert messages[FRONT.status] == messages[TOPICS.camera("back").status] == "offline"
+    assert all(worker.calls.count("stop") == 2 for worker in rig.workers)

@@ -1,0 +1,633 @@
+"""The life of device hosts as the link steers it: hosts without a process, real channels, a clock turned by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from hailod.clock import FakeClock
+from hailod.config.model import DeviceSettings
+from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
+from hailod.device.flight import Failed, Flight, ModelSpec, Session
+from hailod.device.link import DeviceLink, Phase
+from hailod.device.protocol import Message
+from hailod.device.recovery import REJECTED_RETRY_S, Fault, Respawn
+from hailod.device.spawner import HostExited, HostFailed, HostStopped, Spawner
+from hailod.device.tensors import tensors_to_json
+from hailod.errors import DeviceHung, DeviceLost
+from tests.support.device import TENSORS, batch, spec
+from tests.support.spawner import FakeHost, FakeSpawner
+
+STEP = 0.1
+Kind = TypeVar("Kind")
+
+
+class Rig:
+    """A link with everything around it held by the test."""
+
+    def __init__(self, **device: Any) -> None:
+        self.settings = DeviceSettings(**device)
+        self.clock = FakeClock()
+        self.spawner = FakeSpawner()
+        self.flight = Flight(self.clock)
+        self.respawn = Respawn(self.settings.backoff_initial, self.settings.backoff_max, random.Random(1))
+        self.events: list[LinkEvent] = []
+        self.abandoned: list[Failed] = []
+        self.rooms = 0
+        self.link = DeviceLink(
+            self.settings,
+            self.clock,
+            cast(Spawner, self.spawner),
+            self.flight,
+            self.respawn,
+            on_event=self.events.append,
+            on_abandoned=self.abandoned.extend,
+            on_room=self._room,
+        )
+
+    def _room(self) -> None:
+        self.rooms += 1
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def close(self) -> None:
+        self.link.close()
+        self.spawner.close()
+        self.flight.release()
+        # What was told holds sessions, and with them their slots.
+        self.events.clear()
+        self.abandoned.clear()
+
+    # -- what hosts do -----------------------------------------------------------------------------------------------
+
+    def birth(self) -> FakeHost:
+        """The host that was asked for runs, and has been told to open the device."""
+        host = self.spawner.birth()
+        self.link.handle(host.started)
+        return host
+
+    def up(self) -> FakeHost:
+        """A host runs and has opened the device."""
+        if not self.spawner.spawned:
+            self.link.start()
+        host = self.birth()
+        host.heard()
+        self.says(host, "open.done", identity={"arch": "hailo8"})
+        return host
+
+    def says(self, host: FakeHost, kind: str, **fields: object) -> None:
+        self.link.handle(host.message(kind, **fields))
+
+    def exit(self, host: FakeHost, reason: str = "killed by signal 9 (Killed)") -> None:
+        host.close()
+        self.link.handle(HostExited(host.generation, reason, ()))
+
+    def asked(self, host: FakeHost) -> Message:
+        """Look at the clocks; the one control message that came of it."""
+        self.link.tick()
+        (message,) = host.heard()
+        return message
+
+    def loaded(self, host: FakeHost, *, queue_size: int = 8) -> Session:
+        """One more model is loaded and configured."""
+        request = self.asked(host)
+        assert request["type"] == "load"
+        self.says(host, "load.done", model=request["model"], tensors=tensors_to_json(TENSORS))
+        (configure,) = host.heard()
+        assert configure["type"] == "configure"
+        self.says(host, "configure.done", model=request["model"], queue_size=queue_size)
+        return self.of(ModelReady)[-1].session
+
+    def ready(self, *specs: ModelSpec) -> tuple[FakeHost, list[Session]]:
+        """A host with these models in service."""
+        self.link.want(specs or (spec(),))
+        host = self.up()
+        return host, [self.loaded(host) for _ in specs or (0,)]
+
+    def pass_time(self, seconds: float, *, beating: FakeHost | None = None) -> None:
+        """The clock moves on in steps of a tick, to the sound of a heart or without."""
+        for _ in range(round(seconds / STEP)):
+            self.clock.advance(STEP)
+            if beating is not None:
+                self.says(beating, "beat", cpu_s=1.0, rss_kb=50_000)
+            self.link.tick()
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.close()
+
+
+# -- into service ----------------------------------------------------------------------------------------------------
+
+
+def test_model_comes_into_service_step_by_step(rig: Rig) -> None:
+    """A host is started, opens the device, loads a model, gets its slots to bind, and then takes frames."""
+    rig.link.want([spec(score_floor=0.25)])
+    rig.link.start()
+    assert rig.spawner.spawned == [1]
+    host = rig.birth()
+    (opening,) = host.heard()
+    assert (opening["type"], opening["generation"], opening["backend"]) == ("open", 1, "hailo")
+    assert rig.link.phase is Phase.STARTING
+
+    rig.says(host, "open.done", identity={"arch": "hailo8", "firmware": "4.23.0"})
+    assert rig.link.phase is Phase.UP
+    assert rig.of(DeviceUp)[0].identity["arch"] == "hailo8"
+    assert rig.link.identity["firmware"] == "4.23.0"
+
+    load = rig.asked(host)
+    assert (load["type"], load["path"], load["score_floor"]) == ("load", "/models/two.hef", 0.25)
+    rig.says(host, "load.done", model=load["model"], tensors=tensors_to_json(TENSORS))
+    (configure,) = host.heard()
+    assert (configure["type"], configure["model"], configure["fds"]) == ("configure", load["model"], 1)
+    rig.clock.advance(0.4)
+    rig.says(host, "configure.done", model=load["model"], queue_size=8)
+
+    (ready,) = rig.of(ModelReady)
+    assert ready.session.tensors == TENSORS
+    assert ready.took_ms == 400.0
+    assert rig.flight.room(ready.session) == ready.session.window == 2
+    assert rig.rooms > 0
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "queue_size", "batch_got", "window"), [(4, 16, 4, 8), (4, 6, 4, 6), (8, 3, 3, 3)]
+)
+def test_window_is_two_batches_within_the_queue(batch_size: int, queue_size: int, batch_got: int, window: int) -> None:
+    """Two batches may be in flight, and never more frames than HailoRT's own queue takes."""
+    rig = Rig()
+    try:
+        rig.link.want([spec(batch_size=batch_size)])
+        session = rig.loaded(rig.up(), queue_size=queue_size)
+        assert (session.batch_size, session.window) == (batch_got, window)
+    finally:
+        rig.close()
+
+
+def test_models_are_loaded_one_after_the_other(rig: Rig) -> None:
+    """The host is asked for one thing at a time, and each model has a key of its own."""
+    _, (one, two) = rig.ready(spec("one"), spec("two"))
+    assert (one.spec.name, two.spec.name) == ("one", "two")
+    assert one.key != two.key
+
+
+def test_model_no_longer_wanted_is_unloaded(rig: Rig) -> None:
+    """Taking one model out of the wanted ones unloads it and leaves the other in service."""
+    host, (one, two) = rig.ready(spec("one"), spec("two"))
+    rig.link.want([spec("two")])
+    assert rig.asked(host) == {"type": "unload", "model": one.key}
+    rig.says(host, "unload.done", model=one.key)
+    assert rig.of(ModelUnloaded) == [ModelUnloaded("one")]
+    assert rig.flight.room(two) == 2
+
+
+@pytest.mark.parametrize("stage", ["load", "configure"])
+@pytest.mark.parametrize("then", [(), (spec(batch_size=4),)], ids=["not at all", "in another way"])
+def test_model_that_nobody_wants_any_more_does_not_stay_on_the_device(
+    rig: Rig, stage: str, then: tuple[ModelSpec, ...]
+) -> None:
+    """A model whose wish changed while it was being loaded is taken off the device and never comes into service."""
+    rig.link.want([spec()])
+    host = rig.up()
+    key = rig.asked(host)["model"]
+    if stage == "configure":
+        rig.says(host, "load.done", model=key, tensors=tensors_to_json(TENSORS))
+        host.heard()
+    rig.link.want(then)
+    done: dict[str, object] = {"tensors": tensors_to_json(TENSORS)} if stage == "load" else {"queue_size": 8}
+    rig.says(host, f"{stage}.done", model=key, **done)
+    assert rig.asked(host) == {"type": "unload", "model": key}
+    rig.says(host, "unload.done", model=key)
+    assert rig.of(ModelReady) == []
+    assert rig.of(ModelUnloaded) == []
+    if then:
+        assert rig.loaded(host).batch_size == 4
+    else:
+        assert not rig.link.configuring
+
+
+def test_changed_spec_is_loaded_anew(rig: Rig) -> None:
+    """A model that is wanted with another batch size is unloaded and loaded again as it is wanted."""
+    host, (old,) = rig.ready(spec())
+    rig.link.want([spec(batch_size=4)])
+    assert rig.asked(host) == {"type": "unload", "model": old.key}
+    rig.says(host, "unload.done", model=old.key)
+    new = rig.loaded(host)
+    assert (new.batch_size, new.key != old.key) == (4, True)
+    rig.pass_time(1.0, beating=host)
+    assert host.heard() == []
+
+
+def test_reload_configures_every_model_anew_in_the_same_host(rig: Rig) -> None:
+    """A soft restart takes each model off the device and puts it back, without a new process."""
+    host, before = rig.ready(spec("one"), spec("two"))
+    rig.link.reload()
+    for session in before:
+        assert rig.asked(host) == {"type": "unload", "model": session.key}
+        rig.says(host, "unload.done", model=session.key)
+    after = [rig.loaded(host), rig.loaded(host)]
+    assert {session.spec.name for session in after} == {"one", "two"}
+    assert rig.spawner.spawned == [1]
+    assert rig.spawner.killed == []
+
+
+def test_host_is_not_configured_while_it_has_frames(rig: Rig) -> None:
+    """Before a control request, which holds up every callback, the device is drained and takes no new frames."""
+    host, (session,) = rig.ready(spec("one"))
+    running = batch(session)
+    assert rig.flight.submit(running) is None
+    rig.link.want([spec("one"), spec("two")])
+    rig.link.tick()
+    assert rig.link.configuring
+    assert host.heard() == []
+    assert rig.flight.room(session) == 0
+    late = batch(session)
+    assert rig.flight.submit(late) is not None
+
+    host.complete(running.job)
+    assert rig.flight.receive() is not None
+    assert rig.asked(host)["type"] == "load"
+    assert rig.flight.room(session) == 0
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        ({"error": "HailoRTException", "status": 91, "text": "cannot parse"}, "damaged"),
+        ({"error": "HailoRTHEFNotCompatibleWithDevice", "status": 93, "text": "not compatible"}, "hailo8l files"),
+        ({"error": "ModelError", "status": None, "text": "tensor x is INT4"}, "INT4"),
+    ],
+    ids=["damaged", "wrong chip", "unknown format"],
+)
+def test_refused_model_costs_only_itself(rig: Rig, failure: dict[str, object], said: str) -> None:
+    """A model that the device refuses is reported with the fix and not tried again; the others go on."""
+    host, (good,) = rig.ready(spec("good"))
+    rig.link.want([spec("good"), spec("bad")])
+    key = rig.asked(host)["model"]
+    rig.says(host, "failed", command="load", model=key, **failure)
+    (failed,) = rig.of(ModelFailed)
+    assert failed.name == "bad"
+    assert said in str(failed.error)
+    assert rig.asked(host) == {"type": "unload", "model": key}
+    rig.says(host, "unload.done", model=key)
+    assert rig.flight.room(good) == 2
+    rig.pass_time(5.0, beating=host)
+    assert host.heard() == []
+    assert rig.of(DeviceDown) == []
+
+
+@pytest.mark.parametrize("how", ["want", "retry", "reload"])
+def test_refused_model_is_tried_again_when_asked_for_anew(rig: Rig, how: str) -> None:
+    """A refused model is loaded again when it is wanted in another way, or when someone asks for it."""
+    host, _ = rig.ready(spec("good"))
+    rig.link.want([spec("good"), spec("bad")])
+    key = rig.asked(host)["model"]
+    rig.says(host, "failed", command="load", model=key, error="E", status=91, text="no")
+    rig.asked(host)
+    rig.says(host, "unload.done", model=key)
+    match how:
+        case "want":
+            rig.link.want([spec("good")])
+            rig.link.want([spec("good"), spec("bad")])
+        case "retry":
+            rig.link.want([spec("good"), spec("bad", batch_size=2)])
+        case "reload":
+            rig.link.reload()
+            good = rig.asked(host)
+            rig.says(host, "unload.done", model=good["model"])
+            assert rig.loaded(host).spec.name == "good"
+    assert str(rig.asked(host)["path"]).endswith("bad.hef")
+
+
+@pytest.mark.parametrize(
+    "tensors", [{}, {"inputs": [], "outputs": []}, {"inputs": [{"name": 1}], "outputs": []}, [], None, {"inputs": 3}]
+)
+def test_tensors_that_cannot_be_laid_out_are_refused(rig: Rig, tensors: object) -> None:
+    """A host that describes a model in nonsense has that model refused, and nothing else happens."""
+    rig.link.want([spec()])
+    host = rig.up()
+    key = rig.asked(host)["model"]
+    rig.says(host, "load.done", model=key, tensors=tensors)
+    assert [failed.name for failed in rig.of(ModelFailed)] == ["two"]
+    assert rig.asked(host) == {"type": "unload", "model": key}
+
+
+def test_device_that_is_not_there_is_waited_for_for_ever(rig: Rig) -> None:
+    """Without a device a new host is started again and again, ever less often, and each time it is said why."""
+    rig.link.start()
+    delays = []
+    for number in range(1, 30):
+        host = rig.birth()
+        rig.says(host, "failed", command="open", error="HailoRTException", status=74, text="no device")
+        rig.exit(host)
+        down = rig.of(DeviceDown)[-1]
+        assert down.fault is Fault.UNAVAILABLE
+        assert "lspci" in down.text
+        assert down.retry_in is not None
+        delays.append(down.retry_in)
+        rig.pass_time(down.retry_in + STEP)
+        assert rig.spawner.spawned[-1] == number + 1
+    assert max(delays[:3]) <= 2.0
+    assert 10.0 < max(delays) <= rig.settings.backoff_max
+
+
+def test_wrong_versions_are_rejected_with_the_fix(rig: Rig) -> None:
+    """Driver and library of different versions are looked at again only after ten minutes, and the fix is told."""
+    rig.link.start()
+    host = rig.birth()
+    rig.says(host, "failed", command="open", error="HailoRTException", status=76, text="version mismatch")
+    rig.exit(host)
+    down = rig.of(DeviceDown)[-1]
+    assert (down.fault, down.retry_in) == (Fault.REJECTED, REJECTED_RETRY_S)
+    assert "full-upgrade" in down.text
+
+
+def test_missing_library_is_told_in_its_own_words(rig: Rig) -> None:
+    """What the host itself found missing keeps its class and its text."""
+    rig.link.start()
+    host = rig.birth()
+    rig.says(host, "failed", command="open", error="DeviceUnavailable", status=None, text="install hailo-all")
+    assert rig.of(DeviceDown)[-1] == DeviceDown(Fault.UNAVAILABLE, "install hailo-all", None)
+
+
+def test_process_that_cannot_be_started_is_tried_again(rig: Rig) -> None:
+    """A machine that cannot start a process now may be able to later."""
+    rig.link.start()
+    rig.link.handle(HostFailed(1, "cannot start python: Cannot allocate memory"))
+    down = rig.of(DeviceDown)[-1]
+    assert down.fault is Fault.UNAVAILABLE
+    rig.pass_time(rig.settings.backoff_initial + STEP)
+    assert rig.spawner.spawned == [1, 2]
+
+
+# -- no sign of life -------------------------------------------------------------------------------------------------
+
+
+def test_missing_heartbeat_ends_the_host(rig: Rig) -> None:
+    """A host that is silent for longer than it may be is killed, and what it held has failed."""
+    _, (session,) = rig.ready()
+    running = batch(session)
+    assert rig.flight.submit(running) is None
+    rig.pass_time(rig.settings.heartbeat_timeout + 2 * STEP)
+    assert rig.spawner.killed == [1]
+    assert [failed.batch for failed in rig.abandoned] == [running]
+    assert isinstance(rig.abandoned[0].error, DeviceHung)
+    assert rig.of(DeviceDown)[0].fault is Fault.HUNG
+    assert "heartbeat" in rig.of(DeviceDown)[0].text
+
+
+def test_watcher_that_slept_accuses_nobody(rig: Rig) -> None:
+    """After a time in which the daemon itself stood still nobody is called late before there was time to be heard."""
+    host, (session,) = rig.ready()
+    assert rig.flight.submit(batch(session)) is None
+    rig.clock.advance(60.0)
+    rig.link.tick()
+    assert rig.spawner.killed == []
+    host.complete(1)
+    assert rig.flight.receive() is not None
+    rig.pass_time(5.0, beating=host)
+    assert rig.spawner.killed == []
+
+
+def test_job_that_is_too_old_ends_the_host(rig: Rig) -> None:
+    """A host whose heart beats while a job does not come back is hung all the same."""
+    host, (session,) = rig.ready()
+    assert rig.flight.submit(batch(session)) is None
+    rig.pass_time(rig.settings.stall_timeout - STEP, beating=host)
+    assert rig.spawner.killed == []
+    rig.pass_time(3 * STEP, beating=host)
+    assert rig.spawner.killed == [1]
+    assert "oldest job" in rig.of(DeviceDown)[0].text
+
+
+def test_stopped_host_is_hung(rig: Rig) -> None:
+    """A host that was stopped by a signal is not waited for."""
+    rig.ready()
+    rig.link.handle(HostStopped(1))
+    assert rig.spawner.killed == [1]
+    assert rig.of(DeviceDown)[0].fault is Fault.HUNG
+
+
+def test_host_that_takes_no_jobs_is_hung(rig: Rig) -> None:
+    """A host that lets its jobs channel run full is killed at the next look."""
+    host, (session,) = rig.ready()
+    window = session.window
+    sent = 0
+    # No real window reaches what the channel holds, so the table is cleared by hand.
+    while (error := rig.flight.submit(running := batch(session))) is None:
+        sent += 1
+        session.pool.give(running.slots)
+        assert sent < 10_000
+        if sent % window == 0:
+            rig.flight.abandon(DeviceLost("room for more"))
+            rig.flight.accept(True)
+    assert isinstance(error, DeviceLost)
+    rig.says(host, "beat")
+    rig.link.tick()
+    assert rig.spawner.killed == [1]
+    assert "takes no jobs" in rig.of(DeviceDown)[-1].text
+
+
+def test_device_that_does_not_open_is_hung(rig: Rig) -> None:
+    """Opening the device has a time limit."""
+    rig.link.start()
+    host = rig.birth()
+    rig.pass_time(rig.settings.start_timeout + 2 * STEP, beating=host)
+    assert rig.spawner.killed == [1]
+    assert rig.of(DeviceDown)[0].fault is Fault.HUNG
+
+
+def test_configuring_has_its_own_time_limit(rig: Rig) -> None:
+    """While a model is configured silence is no offence, until `configure_timeout` is over."""
+    rig.link.want([spec()])
+    host = rig.up()
+    rig.asked(host)
+    rig.pass_time(rig.settings.configure_timeout - STEP)
+    assert rig.spawner.killed == []
+    rig.pass_time(3 * STEP)
+    assert rig.spawner.killed == [1]
+    assert "load of two took over 30 s" in rig.of(DeviceDown)[0].text
+
+
+# -- from one host to the next ---------------------------------------------------------------------------------------
+
+
+def test_host_that_dies_is_replaced_at_once(rig: Rig) -> None:
+    """The first death costs no waiting: the next host is asked for with the next look, and loads the same models."""
+    host, (session,) = rig.ready()
+    assert rig.flight.submit(batch(session)) is None
+    rig.exit(host, "killed by signal 6 (Aborted)")
+    assert len(rig.abandoned) == 1
+    assert rig.of(DeviceDown)[-1].retry_in == 0.0
+    assert "Aborted" in rig.of(DeviceDown)[-1].text
+    rig.link.tick()
+    assert rig.spawner.spawned == [1, 2]
+    assert rig.loaded(rig.up()).generation == 2
+    assert rig.link.restarts == 1
+
+
+def test_deaths_in_a_row_are_answered_ever_later(rig: Rig) -> None:
+    """A host that dies again and again is started ever less often, up to the longest pause."""
+    rig.ready()
+    longest = 0.0
+    for _ in range(40):
+        rig.exit(rig.spawner.hosts[-1])
+        delay = rig.of(DeviceDown)[-1].retry_in
+        assert delay is not None
+        assert delay <= rig.settings.backoff_max
+        longest = max(longest, delay)
+        rig.pass_time(delay + STEP)
+        rig.up()
+    assert longest > rig.settings.backoff_max / 2
+
+
+def test_fault_that_a_host_reports_ends_it(rig: Rig) -> None:
+    """A failed completion means a dead pipeline: the host is killed with all it holds, whatever its status number."""
+    for status, fault in ((63, Fault.SESSION_LOST), (36, Fault.DEVICE_LOST), (26, Fault.SESSION_LOST)):
+        rig.link.want([spec()])
+        host = rig.up()
+        rig.says(host, "fault", stage="completion", status=status, text="broken")
+        assert rig.of(DeviceDown)[-1].fault is fault
+        assert rig.spawner.killed[-1] == host.generation
+        rig.exit(host)
+        rig.pass_time((rig.of(DeviceDown)[-1].retry_in or 0.0) + STEP)
+
+
+def test_host_that_does_not_die_is_stuck_and_has_no_successor(rig: Rig) -> None:
+    """A killed host that does not die within a second is told of once, and no new one starts before it is gone."""
+    host, _ = rig.ready()
+    rig.says(host, "fault", stage="submit", status=36, text="driver")
+    assert rig.of(DeviceDown) == [rig.of(DeviceDown)[0]]
+    assert rig.of(DeviceDown)[0].retry_in is None
+    rig.pass_time(0.9)
+    assert rig.of(DeviceStuck) == []
+    rig.pass_time(60.0)
+    assert rig.of(DeviceStuck) == [DeviceStuck(host.pid)]
+    assert rig.spawner.spawned == [1]
+
+    rig.exit(host)
+    rig.pass_time(STEP)
+    assert rig.spawner.spawned == [1, 2]
+    rig.up()
+    assert rig.link.phase is Phase.UP
+
+
+def test_host_that_was_given_up_is_not_listened_to(rig: Rig) -> None:
+    """What a host still says after it was killed brings it neither back to life nor its models into service."""
+    rig.link.want([spec()])
+    rig.link.start()
+    host = rig.birth()
+    rig.link.restart("asked for")
+    rig.says(host, "open.done", identity={"arch": "late"})
+    assert rig.link.phase is Phase.DYING
+    assert rig.of(DeviceUp) == []
+    rig.exit(host)
+    assert rig.of(DeviceDown)[-1].asked
+
+
+def test_what_older_hosts_say_is_dropped(rig: Rig) -> None:
+    """Messages and deaths of a host before the present one change nothing, and its channels are closed."""
+    first, _ = rig.ready()
+    rig.exit(first)
+    rig.link.tick()
+    rig.up()
+    events = list(rig.events)
+    stray = FakeHost(1)
+    rig.spawner.hosts.append(stray)
+    rig.link.handle(stray.started)
+    rig.link.handle(stray.message("fault", stage="submit", status=8, text="old"))
+    rig.link.handle(HostStopped(1))
+    rig.link.handle(HostExited(1, "again", ()))
+    assert rig.events == events
+    assert rig.spawner.killed == [1]
+    assert stray.abandoned
+
+
+def test_host_that_was_given_up_before_it_ran_is_killed(rig: Rig) -> None:
+    """A restart between asking for a host and its birth leaves no host behind that nobody wants."""
+    rig.link.start()
+    rig.link.restart("asked for")
+    host = rig.spawner.birth()
+    killed = len(rig.spawner.killed)
+    rig.link.handle(host.started)
+    assert len(rig.spawner.killed) == killed + 1
+    assert host.abandoned
+    rig.exit(host)
+    rig.link.tick()
+    assert rig.spawner.spawned == [1, 2]
+
+
+def test_restart_that_was_asked_for_is_no_failure(rig: Rig) -> None:
+    """However often somebody asks for a restart, the next host comes at once, and no failure is counted."""
+    for _ in range(5):
+        host = rig.up()
+        rig.link.restart("asked for")
+        down = rig.of(DeviceDown)[-1]
+        assert (down.asked, down.text) == (True, "asked for")
+        rig.exit(host)
+        assert rig.of(DeviceDown)[-1].retry_in == 0.0
+        rig.link.tick()
+        assert len(rig.spawner.spawned) == len(rig.spawner.hosts) + 1
+    assert rig.respawn.failures == 0
+
+
+def test_restart_ends_the_wait_for_the_next_host(rig: Rig) -> None:
+    """Who mended the cause need not wait for the back-off."""
+    rig.link.start()
+    host = rig.birth()
+    rig.says(host, "failed", command="open", error="HailoRTException", status=76, text="version mismatch")
+    rig.exit(host)
+    rig.pass_time(1.0)
+    assert rig.spawner.spawned == [1]
+    rig.link.restart("asked for")
+    rig.link.tick()
+    assert rig.spawner.spawned == [1, 2]
+
+
+def test_telemetry_is_summed_over_hosts(rig: Rig) -> None:
+    """The processor time of device hosts goes on counting when one is replaced; nonsense counts as nothing."""
+    host = rig.up()
+    rig.says(host, "beat", cpu_s=3.0, rss_kb=2048)
+    rig.says(host, "telemetry", temp_c=51.5)
+    assert rig.link.telemetry == {"cpu_s": 3.0, "rss_mb": 2.0, "temp_c": 51.5}
+    rig.exit(host)
+    rig.link.tick()
+    host = rig.up()
+    rig.says(host, "beat", cpu_s=1.0, rss_kb=1024)
+    assert rig.link.telemetry == {"cpu_s": 4.0, "rss_mb": 1.0, "temp_c": None}
+    for nonsense in (float("inf"), float("nan"), 10**400, "3", None, [1]):
+        rig.says(host, "beat", cpu_s=nonsense, rss_kb=nonsense)
+    assert rig.link.telemetry["rss_mb"] == 0.0
+
+
+def test_messages_nobody_understands_change_nothing(rig: Rig) -> None:
+    """A host that says what was not asked for stays what it was."""
+    host, (session,) = rig.ready()
+    for kind in ("load.done", "configure.done", "unload.done", "whatever"):
+        rig.says(host, kind, model=session.key, tensors=None)
+    assert rig.link.phase is Phase.UP
+    assert rig.flight.room(session) == 2
+    assert len(rig.of(ModelReady)) == 1
+
+
+def test_close_gives_back_what_is_in_flight(rig: Rig) -> None:
+    """At the end every batch on the device comes back once, and nothing is accepted any more."""
+    _, (session,) = rig.ready()
+    running = batch(session)
+    assert rig.flight.submit(running) is None
+    failures = rig.link.close()
+    assert [failed.batch for failed in failures] == [running]
+    assert isinstance(failures[0].error, DeviceLost)
+    assert rig.link.close() == []
+    assert rig.flight.submit(batch(session)) is not None
+    assert rig.link.phase is Phase.OFF

@@ -1,0 +1,142 @@
+"""Changes of more than one step: each ends by an event or its deadline, and a failure leaves the old settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from hailod.control.transactions import DeviceRestart, ModelSwap, Refused, Succeeded
+from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
+from hailod.device.recovery import Fault
+from hailod.errors import DeviceRejected
+from tests.support.desk import FakeDesk, settings
+from tests.support.device import session
+
+CHANGED = settings(model="two")
+DOWN = DeviceDown(Fault.HUNG, "no heartbeat", None)
+
+
+@pytest.fixture
+def desk() -> FakeDesk:
+    return FakeDesk()
+
+
+def ready(model: str) -> ModelReady:
+    return ModelReady(session(model), 123.4)
+
+
+def test_swap_switches_when_the_new_model_is_ready(desk: FakeDesk) -> None:
+    """The old model runs until the new one is loaded beside it; then the settings change in one step."""
+    swap = ModelSwap(desk, CHANGED, "two")
+    assert swap.begin() is None
+    assert desk.beside == ["two"]
+    assert desk.settings.model == "one"
+    assert swap.on(ready("three")) is None
+    assert swap.on(ModelUnloaded("three")) is None
+
+    desk.serving.add("two")
+    verdict = swap.on(ready("two"))
+    assert isinstance(verdict, Succeeded)
+    assert verdict.data == {"model": "two", "revision": 2, "restart_required": False, "gap_ms": 123.4}
+    assert desk.settings == CHANGED
+    assert desk.beside == ["two", None]
+
+
+def test_swap_to_a_model_in_service_takes_no_time(desk: FakeDesk) -> None:
+    """A model that another camera runs already is switched to at once."""
+    desk.serving.add("two")
+    verdict = ModelSwap(desk, CHANGED, "two").begin()
+    assert isinstance(verdict, Succeeded)
+    assert verdict.data["gap_ms"] == 0.0
+    assert desk.settings == CHANGED
+
+
+def test_model_that_cannot_be_decoded_is_not_switched_to(desk: FakeDesk) -> None:
+    """A model that the device takes and the decoder does not is told as failed, and then the swap fails."""
+    swap = ModelSwap(desk, CHANGED, "two")
+    swap.begin()
+    assert swap.on(ready("two")) is None
+    verdict = swap.on(ModelFailed("two", DeviceRejected("no decoder fits")))
+    assert isinstance(verdict, Refused)
+    assert (verdict.code, verdict.message) == ("model_incompatible", "no decoder fits")
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "retryable"),
+    [
+        (ModelFailed("two", DeviceRejected("wrong chip")), "model_incompatible", False),
+        (DOWN, "device_unavailable", True),
+        (None, "timeout", True),
+    ],
+)
+def test_swap_that_fails_leaves_everything_as_it_was(
+    desk: FakeDesk, event: LinkEvent | None, code: str, retryable: bool
+) -> None:
+    """Refused model, lost device or deadline: the old settings run on, and the new model is not wanted any more."""
+    before = desk.settings
+    swap = ModelSwap(desk, CHANGED, "two")
+    swap.begin()
+    verdict = swap.expire() if event is None else swap.on(event)
+    assert isinstance(verdict, Refused)
+    assert (verdict.code, verdict.retryable) == (code, retryable)
+    assert desk.settings is before
+    assert desk.revision == 1
+    assert desk.beside == ["two", None]
+
+
+def test_swap_does_not_mind_other_models(desk: FakeDesk) -> None:
+    """That another model fails meanwhile is not the swap's business."""
+    swap = ModelSwap(desk, CHANGED, "two")
+    swap.begin()
+    assert swap.on(ModelFailed("three", DeviceRejected("x"))) is None
+
+
+@pytest.mark.parametrize("mode", ["soft", "reset"])
+def test_restart_is_over_when_every_model_serves(desk: FakeDesk, mode: str) -> None:
+    """A restart has succeeded when all wanted models take frames again, and not before."""
+    desk.wanted = {"one", "two"}
+    restart = DeviceRestart(desk, mode)
+    assert restart.begin() is None
+    assert desk.restarts == [mode]
+    asked = DeviceDown(Fault.DEVICE_LOST, "asked for", None, asked=True)
+    assert restart.on(asked) is None
+    assert restart.on(DeviceUp({})) is None
+    desk.serving.add("one")
+    assert restart.on(ready("one")) is None
+    desk.serving.add("two")
+    assert restart.on(ready("two")) == Succeeded({"mode": mode})
+
+
+def test_restart_without_models_is_over_when_the_device_is_open(desk: FakeDesk) -> None:
+    """Where no camera wants a model there is none to wait for."""
+    desk.wanted = set()
+    restart = DeviceRestart(desk, "reset")
+    assert restart.begin() is None
+    assert restart.on(DeviceUp({})) == Succeeded({"mode": "reset"})
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (ModelFailed("one", DeviceRejected("damaged")), "model_incompatible"),
+        (DeviceDown(Fault.UNAVAILABLE, "no device", 0.3), "device_unavailable"),
+        (DeviceDown(Fault.REJECTED, "versions", 600.0), "device_unavailable"),
+        (None, "timeout"),
+    ],
+)
+def test_restart_that_does_not_come_back_says_why(desk: FakeDesk, event: LinkEvent | None, code: str) -> None:
+    """A device that is gone, a model that is refused or a deadline end the wait with a reason."""
+    restart = DeviceRestart(desk, "reset")
+    restart.begin()
+    verdict = restart.expire() if event is None else restart.on(event)
+    assert isinstance(verdict, Refused)
+    assert verdict.code == code
+
+
+def test_restart_outlives_a_host_that_fails_on_the_way(desk: FakeDesk) -> None:
+    """A host that dies during the restart is replaced like any other, and the restart goes on."""
+    restart = DeviceRestart(desk, "reset")
+    restart.begin()
+    assert restart.on(DeviceDown(Fault.HUNG, "silent", None)) is None
+    assert restart.on(DeviceDown(Fault.HUNG, "silent", 0.2)) is None
+    desk.serving.add("one")
+    assert restart.on(ready("one")) == Succeeded({"mode": "reset"})
