@@ -23,7 +23,7 @@ from hailod.types import F32, I32, U8, Picture, PixelFormat
 
 SIZE: Final = (640, 360)
 FPS: Final = 15.0
-SPLITS: Final = {"training": (10_000, 640), "validation": (40_000, 32), "test": (50_000, 64)}
+SPLITS: Final = {"training": (10_000, 360), "validation": (40_000, 32), "test": (50_000, 64)}
 """First seed and number of scenes of each split."""
 _PICTURES_PER_SCENE: Final = {"training": 16, "validation": 10, "test": 10}
 # Seconds between two pictures of a scene, so that they differ.

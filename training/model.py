@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as nnf
 
 CLASSES: Final = 4
 STRIDES: Final = (8, 16, 32)
@@ -61,6 +62,24 @@ class _Deep(nn.Module):
         return x + self.body(x)
 
 
+class _Tower(nn.Module):
+    """Convolutions that all strides share, with statistics of each stride's own: they see different things."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(depth))
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.BatchNorm2d(channels, momentum=0.03) for _ in range(depth)) for _ in STRIDES
+        )
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        norms = self.norms[level]
+        assert isinstance(norms, nn.ModuleList)
+        for conv, norm in zip(self.convs, norms, strict=True):
+            x = nnf.relu(norm(conv(x)))
+        return x
+
+
 class Detector(nn.Module):
     """Pictures (n, 3, height, width) in RGB, 0..255, to rows (n, cells, 4 + 1 + classes) for strides 8, 16, 32.
 
@@ -83,7 +102,7 @@ class Detector(nn.Module):
         self.lateral = nn.ModuleList(_Conv(channels, head, 1) for channels in (c8, c16, c32))
         self.smooth = nn.ModuleList((_Conv(head, head), _Deep(head), _Deep(head)))
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.tower = nn.Sequential(*(_Conv(head, head) for _ in range(size.head_depth)))
+        self.tower = _Tower(head, size.head_depth)
         self.box = nn.ModuleList(nn.Conv2d(head, 4, 1) for _ in STRIDES)
         self.score = nn.ModuleList(nn.Conv2d(head, 1 + CLASSES, 1) for _ in STRIDES)
         for layer in self.score:
@@ -99,7 +118,7 @@ class Detector(nn.Module):
         p8 = p8 + self.up(p16)
         rows = []
         for level, x in enumerate((p8, p16, p32)):
-            seen = self.tower(self.smooth[level](x))
+            seen = self.tower(self.smooth[level](x), level)
             rows.append(torch.cat((self.box[level](seen), self.score[level](seen)), 1).flatten(2))
         return torch.cat(rows, 2).transpose(1, 2)
 

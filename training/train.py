@@ -33,6 +33,7 @@ BATCH: Final = 8
 STEPS: Final = {"fast": 4200, "accurate": 2800}
 _RATE: Final = 2e-3
 _WARM_UP: Final = 200
+_SETTLING: Final = 80
 _MOST_OBJECTS: Final = 24
 # What is smaller, or less visible, is neither asked for nor counted against the detector.
 LEAST_VISIBLE: Final = 0.3
@@ -121,17 +122,32 @@ def _discoloured(picture: U8, rng: np.random.Generator) -> U8:
     return coloured
 
 
+def settle(
+    detector: Detector, library: Library, rng: np.random.Generator, preparer: Preparer, size: tuple[int, int]
+) -> None:
+    """Measure what the normalisations of a trained detector assume; averages kept during training lag behind it."""
+    norms = [module for module in detector.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    detector.train()
+    with torch.no_grad():
+        for _ in range(_SETTLING):
+            detector(batch(library, rng, preparer, size)[0])
+    detector.eval()
+
+
 def export(detector: Detector, name: str, folder: Path) -> Path:
-    """Write the detector as ONNX."""
+    """Write the detector as ONNX, its normalisations apart: folded, they would need a copy of the tower per stride."""
     width, height = SIZES[name].input
     path = folder / f"demo_{name}.onnx"
     picture = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     plain = copy.deepcopy(detector).to(memory_format=torch.contiguous_format)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             Exported(plain).eval(), (picture,), str(path), dynamo=False, opset_version=13,
-            input_names=["picture"], output_names=["rows"],
+            input_names=["picture"], output_names=["rows"], training=torch.onnx.TrainingMode.PRESERVE,
         )  # fmt: skip
     return path
 
@@ -144,8 +160,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float, help="end after so long, whatever the steps")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", type=Path, help="start from the weights that a run left in its output folder")
     arguments = parser.parse_args()
-    steps = arguments.steps or STEPS[arguments.name]
+    steps = STEPS[arguments.name] if arguments.steps is None else arguments.steps
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     torch.manual_seed(arguments.seed)
@@ -157,6 +174,8 @@ def main() -> None:
     preparer = Preparer(TensorInfo("picture", (height, width, 3), "uint8", TensorOrder.NHWC, height * width * 3))
     library = Library(arguments.data)
     detector = Detector(size).to(memory_format=torch.channels_last)
+    if arguments.resume is not None:
+        detector.load_state_dict(torch.load(arguments.resume))
     smoothed = copy.deepcopy(detector).eval()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=_RATE, weight_decay=0.02)
     corners, strides = cells(size.input)
@@ -189,8 +208,10 @@ def main() -> None:
             print(f"{step} {(time.monotonic() - started) / 60:.1f} min, {scenes} scenes: {means}", flush=True)
             sums.clear()
         if step % 250 == 0:
-            export(smoothed, arguments.name, arguments.out)
             torch.save(detector.state_dict(), arguments.out / f"{arguments.name}.pt")
+    library.refresh()
+    torch.save(smoothed.state_dict(), arguments.out / f"{arguments.name}.pt")
+    settle(smoothed, library, rng, preparer, size.input)
     path = export(smoothed, arguments.name, arguments.out)
     print(f"{path}: {step} steps, {path.stat().st_size} bytes, {(time.monotonic() - started) / 60:.1f} min")
 

@@ -179,7 +179,7 @@ class Delivery:
             )
         elif t >= up + self.bends / 2:
             walking = self._walker(self.key + 1, self.resident, self.ways.take, t - up - self.bends / 2)
-            actors += [self._carried(walking[0]), replaced(walking[0], carrying=True)] if walking else []
+            actors += [self._carried(walking[0]), _laden(walking[0])] if walking else []
         return actors
 
     def _walker(self, key: int, figure: Person, path: Path, t: float) -> list[Actor]:
@@ -199,13 +199,13 @@ class Delivery:
             bent = math.sin(math.pi * min((t - arrives) / self.bends, 1.0))
             x, z, yaw = path.at(path.length)
             walker = Actor(key, figure, Pose(x, z, yaw, stoop=bent))
-        walker = replaced(walker, carrying=carrying)
-        return [self._carried(walker), walker] if carrying else [walker]
+        return [self._carried(walker), _laden(walker)] if carrying else [walker]
 
     def _carried(self, walker: Actor) -> Actor:
         pose = walker.pose
         ahead = 0.34
-        lift = (walker.figure.hands_height if isinstance(walker.figure, Person) else 0.9) * (1 - pose.stoop)
+        assert isinstance(walker.figure, Person)
+        lift = walker.figure.hands_height * (1 - pose.stoop)
         place = Pose(
             pose.x + ahead * math.cos(pose.yaw),
             pose.z - ahead * math.sin(pose.yaw),
@@ -215,9 +215,9 @@ class Delivery:
         return Actor(self.key + 2, self.parcel, place)
 
 
-def replaced(actor: Actor, *, carrying: bool) -> Actor:
-    """The same actor with or without something in the hands."""
-    return Actor(actor.key, actor.figure, replace(actor.pose, carrying=carrying))
+def _laden(actor: Actor) -> Actor:
+    """The same actor with something in the hands."""
+    return replace(actor, pose=replace(actor.pose, carrying=True))
 
 
 class Track:

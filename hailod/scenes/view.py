@@ -53,10 +53,6 @@ class Camera:
         """How far to either side the picture shows at depth `z`, in metres."""
         return self.width / 2 / self.scale(z)
 
-    def nearest(self) -> float:
-        """The depth of the ground at the lower edge of the picture."""
-        return self.above * self.focal / (1.0 - self.horizon)
-
 
 @dataclass(frozen=True, slots=True)
 class Lamp:
@@ -123,16 +119,6 @@ class Tone:
         """The share of the sun on a surface with that normal."""
         x, y, z = self.towards
         return max(0.0, nx * x + ny * y + nz * z)
-
-
-def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`one`, with `share` of `other` in it."""
-    keep = 1.0 - share
-    return (
-        one[0] * keep + other[0] * share,
-        one[1] * keep + other[1] * share,
-        one[2] * keep + other[2] * share,
-    )
 
 
 def darker(colour: Colour, factor: float) -> Colour:

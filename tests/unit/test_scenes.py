@@ -14,7 +14,7 @@ from hailod.types import Picture
 
 SIZE = (320, 180)
 FPS = 15.0
-DEMO = (("driveway", 1, False), ("street", 2, True))
+DEMO = (("driveway", 8, False), ("street", 7, True))
 
 
 @cache
@@ -93,7 +93,7 @@ def test_all_classes_are_seen_within_any_twenty_seconds(kind: str, seed: int, ni
 
 def test_parcels_are_put_down_and_taken_away() -> None:
     """A parcel is carried in, lies still for a while, and is gone later."""
-    drive = scene("driveway", 1)
+    drive = scene("driveway", 8)
     ways: dict[int, list[tuple[float, ...]]] = defaultdict(list)
     for number in range(0, round(80 * FPS), 5):
         truth = drive.truth(number)
