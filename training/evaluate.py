@@ -35,6 +35,7 @@ IOU: Final = 0.5
 FLOOR: Final = 0.05
 # What is less visible, smaller or larger (of the picture's height) is neither asked for nor held against a detector.
 LEAST_VISIBLE: Final = 0.3
+MOSTLY_VISIBLE: Final = 0.7
 HEIGHTS: Final = (0.04, 0.6)
 SIZES: Final = ((0.04, 0.08), (0.08, 0.16), (0.16, 0.32), (0.32, 0.6))
 
@@ -168,6 +169,18 @@ def rates(
     return correct / max(shown, 1), hits / max(objects, 1), objects
 
 
+def recall_by_visibility(
+    outcomes: Iterable[Outcome], threshold: float, least: float, below: float
+) -> tuple[float, int]:
+    """Recall, and the number, of objects of which that share is visible."""
+    found: list[bool] = []
+    for outcome in outcomes:
+        visibility = outcome.sample.truth.visibility[outcome.asked]
+        wanted = (visibility >= least) & (visibility < below)
+        found += (outcome.found_at[wanted] >= threshold).tolist()
+    return sum(found) / max(len(found), 1), len(found)
+
+
 def best_threshold(outcomes: Sequence[Outcome]) -> float:
     """The threshold with the best harmonic mean of precision and recall."""
 
@@ -186,6 +199,10 @@ def report(name: str, path: Path, folder: Path) -> list[str]:
     test = [match(sample, detect(sample.picture)) for sample in split_samples("test", folder)]
     unquantised = [match(outcome.sample, plain(outcome.sample.picture)) for outcome in test]
     height, width = load(path, "hailo8").info.inputs[0].shape[:2]
+    hidden, whole = (
+        recall_by_visibility(test, threshold, *span)
+        for span in ((LEAST_VISIBLE, MOSTLY_VISIBLE), (MOSTLY_VISIBLE, 1.1))
+    )
     rows = [
         ("**all**", rates(test, threshold)),
         *((f"class {label}", rates(test, threshold, label=index)) for index, label in enumerate(LABELS)),
@@ -211,6 +228,8 @@ def report(name: str, path: Path, folder: Path) -> list[str]:
         "| | precision | recall | objects |",
         "|---|--:|--:|--:|",
         *(f"| {what} | {precision:.3f} | {recall:.3f} | {count} |" for what, (precision, recall, count) in rows),
+        f"| objects at least {100 * MOSTLY_VISIBLE:.0f} % visible | | {whole[0]:.3f} | {whole[1]} |",
+        f"| objects less visible than that | | {hidden[0]:.3f} | {hidden[1]} |",
         "",
     ]
     print("\n".join(lines), flush=True)

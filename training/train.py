@@ -30,7 +30,7 @@ from training.loss import Targets, loss
 from training.model import SIZES, Detector, Exported, cells
 
 BATCH: Final = 8
-STEPS: Final = {"fast": 4200, "accurate": 2800}
+STEPS: Final = {"fast": 12_000, "accurate": 12_000}
 _RATE: Final = 2e-3
 _WARM_UP: Final = 200
 _SETTLING: Final = 80
