@@ -166,7 +166,7 @@ class Results:
         return results
 
     def _release(self, batch: Batch, outcome: Outcome) -> None:
-        """Slots home, books closed, and the dispatcher told if slots were what it lacked."""
+        """Slots home and books closed."""
         batch.session.pool.give(batch.slots)
         self._mailboxes.finish(batch.items, outcome)
 

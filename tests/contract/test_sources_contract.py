@@ -144,9 +144,11 @@ def test_a_closed_source_says_so(make: Make) -> None:
 
 
 def test_closing_before_opening_is_harmless(make: Make) -> None:
-    """A camera that never came up can be closed."""
+    """A camera that never came up can be closed, and delivers nothing then."""
     source = make()
     source.close()
+    with pytest.raises(SourceLost):
+        source.read()
 
 
 def test_it_can_be_closed_by_another_thread_while_it_reads(make: Make) -> None:

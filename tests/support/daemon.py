@@ -13,28 +13,14 @@ from types import TracebackType
 import psutil
 
 from tests.support.broker import Broker
+from tests.support.models import sees_two
 from tests.support.waiting import wait_for
 
 NODE = "test-node"
 BASE = f"hailod/{NODE}"
 FRONT = f"{BASE}/cam/front"
 
-SEES_TWO = """\
-labels = ["person", "car"]
-[simulator]
-classes = 2
-input = [96, 128]
-switch_ms = 0.0
-frame_ms = 2.0
-[[simulator.detections]]
-class_id = 0
-score = 0.9
-box = [0.1, 0.2, 0.3, 0.8]
-[[simulator.detections]]
-class_id = 1
-score = 0.6
-box = [0.5, 0.5, 0.9, 0.9]
-"""
+SEES_TWO = sees_two(96, 128)
 
 
 class Daemon:

@@ -26,26 +26,12 @@ from hailod.pipeline.results import ModelTrouble, Result
 from hailod.pipeline.service import CameraRules
 from hailod.types import Frame, Picture
 from tests.support.device import GREY
+from tests.support.models import sees_two
 from tests.support.waiting import wait_for
 
 Kind = TypeVar("Kind")
 
-SEES_TWO = """\
-labels = ["person", "car"]
-[simulator]
-classes = 2
-input = [64, 96]
-switch_ms = 0.2
-frame_ms = 1.0
-[[simulator.detections]]
-class_id = 0
-score = 0.9
-box = [0.1, 0.2, 0.3, 0.8]
-[[simulator.detections]]
-class_id = 1
-score = 0.6
-box = [0.5, 0.5, 0.9, 0.9]
-"""
+SEES_TWO = sees_two(64, 96, switch_ms=0.2, frame_ms=1.0)
 
 _serials = itertools.count(1)
 

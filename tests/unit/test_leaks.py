@@ -129,7 +129,7 @@ def test_thread_unknown_to_threading_is_found(before: leaks.Census) -> None:
     end.acquire()
     _thread.start_new_thread(end.acquire, ())
     try:
-        wait_for(lambda: "not of the threading module" in str(found(before)), what="the thread runs")
+        assert wait_for(lambda: "not of the threading module" in str(found(before)), what="the thread runs")
     finally:
         end.release()
 
