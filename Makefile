@@ -2,14 +2,19 @@
 #
 #   PYTHON=python3.13   the interpreter (default: the newest installed)
 #   ARGS="-k mailbox"   handed on to pytest, ruff, mypy or the benchmark
+#   NAME=swap           which demo (default: watch)
+#   SECONDS=20          when the demo ends by itself (default: at Ctrl-C)
 
 PYTHON ?=
 ARGS ?=
+# Not from the environment, where others mean something else by these names.
+NAME :=
+SECONDS :=
 VENV := .venv/bin
 
 export PYTHON
 
-.PHONY: help setup test test-quick lint types bench clean
+.PHONY: help setup demo test test-quick lint types bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,6 +22,10 @@ help: ## this list
 
 setup: ## the virtual environment, and the Debian packages that the tests need
 	@tools/setup.sh
+
+demo: ## hailod at work, without camera, broker, accelerator or root
+	@tools/setup.sh .venv "" demo
+	@$(VENV)/python -m hailod demo $(NAME) $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup ## all tests
 	$(VENV)/python -m pytest $(ARGS)

@@ -3,6 +3,9 @@
 #
 #   tools/setup.sh [VENV [CONSTRAINTS [EXTRAS]]]          by default: .venv, no constraints, test,lint
 #
+# Without the extra `test` no Debian package is asked for, and root is not needed. Extras come on top of those that the
+# environment has already.
+#
 # PYTHON names the interpreter; without it the newest that is installed serves. A second run finds that nothing changed
 # and is over at once, without the network. Everything that the tools say goes to .cache/setup.log.
 set -euo pipefail
@@ -26,8 +29,10 @@ main() {
     exec 9>.cache/setup.lock
     flock 9 # two at the same time would install over each other
 
-    local missing
-    mapfile -t missing < <(missing_packages)
+    local missing=()
+    if [[ ,$extras, == *,test,* ]]; then
+        mapfile -t missing < <(missing_packages)
+    fi
     if [[ ${#missing[@]} == 0 ]] && up_to_date; then
         return
     fi
@@ -37,8 +42,14 @@ main() {
     python=$(choose_python)
     step 1 "Python: $python ($("$python" -c 'import platform; print(platform.python_version())'))"
 
+    local pip=("$venv/bin/python" -m pip) without_pip=()
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-        missing+=("$(venv_package "$python")")
+        if "$python" -m pip --version >/dev/null 2>&1 && ! may_install; then
+            without_pip=(--without-pip)
+            pip=("$python" -m pip --python "$venv/bin/python")
+        else
+            missing+=("$(venv_package "$python")")
+        fi
     fi
     step 2 "Debian packages: ${missing[*]:-all there}"
     if [[ ${#missing[@]} != 0 ]]; then
@@ -46,17 +57,23 @@ main() {
     fi
 
     step 3 "virtual environment: $venv"
-    rm -f "$venv/.up-to-date"
     local clear=()
-    [[ $(identity "$venv/bin/python") == "$(identity "$python")" ]] || clear=(--clear)
-    logged "$python" -m venv "${clear[@]}" "$venv" || fail "the virtual environment could not be made"
+    if [[ $(identity "$venv/bin/python") != "$(identity "$python")" ]]; then
+        clear=(--clear)
+        rm -f "$venv/.up-to-date"
+    fi
+    extras=$(all_extras)
+    rm -f "$venv/.up-to-date"
+    logged "$python" -m venv "${clear[@]}" "${without_pip[@]}" "$venv" || fail "the virtual environment could not be made"
 
-    step 4 "Python packages: hailod with [$extras]${constraints:+ and $constraints}, some 250 MB the first time"
-    logged "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+    step 4 "Python packages: hailod with [$extras]${constraints:+ and $constraints}, some $(megabytes) MB the first time"
+    logged "${pip[@]}" install --disable-pip-version-check --no-input \
         ${constraints:+--constraint "$constraints"} --editable ".[$extras]" ||
         fail "pip could not install the Python packages"
-    fingerprint >"$venv/.up-to-date"
+    { fingerprint; echo "$extras"; } >"$venv/.up-to-date"
 }
+
+megabytes() { if [[ ,$extras, == *,test,* ]]; then echo 250; else echo 200; fi; }
 
 step() { printf '[%d/%d] %s\n' "$1" "$steps" "$2"; }
 
@@ -109,11 +126,17 @@ identity() { "$1" -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/nu
 
 # All that the virtual environment was made from; the folder, because an editable install holds its path.
 fingerprint() {
-    { pwd; identity "$venv/bin/python"; echo "$extras"; cat pyproject.toml "${constraints:-/dev/null}"; } | sha256sum
+    { pwd; identity "$venv/bin/python"; cat pyproject.toml "${constraints:-/dev/null}"; } | sha256sum
 }
 
+# The extras that the virtual environment has.
+known_extras() { sed -n 2p "$venv/.up-to-date" 2>/dev/null || true; }
+
+# Those and the ones that are wanted.
+all_extras() { known_extras | cat - <(echo "$extras") | tr ',' '\n' | sort -u | sed '/^$/d' | paste -sd, ; }
+
 up_to_date() {
-    [[ -e $venv/.up-to-date && $(<"$venv/.up-to-date") == "$(fingerprint)" ]] &&
+    [[ $(sed -n 1p "$venv/.up-to-date" 2>/dev/null) == "$(fingerprint)" && $(all_extras) == "$(known_extras)" ]] &&
         [[ -z ${PYTHON:-} || $(identity "$PYTHON") == "$(identity "$venv/bin/python")" ]]
 }
 
@@ -139,11 +162,14 @@ venv_package() {
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }
 
+# Whether Debian packages can be installed without asking anybody.
+may_install() { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }
+
 install_packages() {
     local root=()
     if [[ $(id -u) != 0 ]]; then
         root=(sudo -n)
-        if ! sudo -n true 2>/dev/null; then
+        if ! may_install; then
             fail "Debian packages are missing, and installing them needs root. Do this, then try again:
 
     sudo apt-get install --no-install-recommends $*

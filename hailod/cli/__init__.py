@@ -46,10 +46,13 @@ COMMANDS: Mapping[str, Command] = {
     "check": Command(
         "hailod.cli.check", "go through configuration, broker, device, models and cameras, and say what to do"
     ),
+    "demo": Command("hailod.cli.demo", "show it all without hardware: rendered cameras, a simulated device, a broker"),
     "config": Command("hailod.cli.config", "show the effective settings and where each comes from"),
 }
 
 _EPILOG = """\
+Curious? `hailod demo` shows it at work without camera, broker or accelerator.
+
 Getting started:
   1. write cameras, models and broker into /etc/hailod/hailod.toml (it explains itself)
   2. hailod check        says what is still missing

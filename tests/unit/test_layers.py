@@ -20,7 +20,7 @@ LAYERS = (
     "sources device simulator models decode track zones events mqtt health sd logs trace draw",
     "pipeline",
     "control",
-    "doctor",
+    "doctor demo",
     "app",
     "cli",
     "__main__",
@@ -37,7 +37,8 @@ NEIGHBOURS = {
 # Libraries that one place alone knows, so that what they do wrong is dealt with there.
 CONFINED = {
     "hailo_platform": "device/host.py simulator",
-    "paho": "mqtt/session.py mqtt/probe.py",
+    "paho": "mqtt/session.py mqtt/probe.py mqtt/watcher.py",
+    "amqtt": "demo/amqtt_broker.py",
     "av": "sources/stream.py",
     "picamera2": "sources/csi.py",
     "systemd": "sd.py logs.py",
