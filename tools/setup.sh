@@ -44,11 +44,12 @@ main() {
 
     local pip=("$venv/bin/python" -m pip) without_pip=()
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-        if "$python" -m pip --version >/dev/null 2>&1 && ! may_install; then
-            without_pip=(--without-pip)
-            pip=("$python" -m pip --python "$venv/bin/python")
-        else
+        if may_install; then
             missing+=("$(venv_package "$python")")
+        else
+            without_pip=(--without-pip)
+            "$python" -m pip --version >/dev/null 2>&1 || fetch_pip "$python" || fail "$(without_any_pip "$python")"
+            pip=("$python" -m pip --python "$venv/bin/python")
         fi
     fi
     step 2 "Debian packages: ${missing[*]:-all there}"
@@ -160,6 +161,34 @@ venv_package() {
         fail "$1 has no ensurepip, so it cannot make virtual environments; name another with make PYTHON=..."
     fi
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+}
+
+# Debian leaves pip out of python3, too, but it is one small package, and to fetch and unpack that needs no root.
+fetch_pip() {
+    local work=.cache/pip-package
+    if [[ ! -d .cache/pip ]]; then
+        rm -rf "$work" && mkdir -p "$work/lists/partial" "$work/archives/partial"
+        if ! download_pip; then
+            # The lists of packages are root's, and there may be none yet: fetch some of our own.
+            local own=(-o "Dir::State::Lists=$PWD/$work/lists" -o "Dir::Cache=$PWD/$work")
+            logged apt-get "${own[@]}" update && download_pip "${own[@]}" || return 1
+        fi
+        logged dpkg-deb --extract "$work"/python3-pip-whl_*.deb "$work" &&
+            logged "$1" -m zipfile -e "$work"/usr/share/python-wheels/pip-*.whl "$work/pip" || return 1
+        mv "$work/pip" .cache/pip && rm -rf "$work"
+    fi
+    export PYTHONPATH=$PWD/.cache/pip
+    "$1" -m pip --version >>"$log" 2>&1
+}
+
+download_pip() { logged env --chdir=.cache/pip-package apt-get "$@" download python3-pip-whl; }
+
+without_any_pip() {
+    cat <<END
+Python comes without pip here, and Debian's package of it could not be fetched. Do this, then try again:
+
+    sudo apt-get install $(venv_package "$1")
+END
 }
 
 # Whether Debian packages can be installed without asking anybody.
