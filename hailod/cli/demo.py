@@ -8,27 +8,16 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from hailod.clock import SystemClock
-from hailod.demo import broker, faults, swap, watch
+from hailod.demo import broker
 from hailod.demo.child import DemoError
 from hailod.demo.narrator import Line, Tone
+from hailod.demo.scripts import DEFAULT, Script, scripts
 from hailod.demo.stage import MODELS, Address, Over, Stage
-
-
-class Script(Protocol):
-    """What the module of a demo offers: a line about it, and what it does on a stage; the demo ends when it returns."""
-
-    ABOUT: str
-
-    def run(self, stage: Stage) -> None: ...
-
-
-DEMOS: Mapping[str, Script] = {"watch": watch, "swap": swap, "faults": faults}
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _COLOURS = {
@@ -45,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "demos:\n" + "\n".join(_listed())
     parser.add_argument(
-        "name", nargs="?", default="watch", choices=DEMOS, metavar="NAME", help="which (default: watch)"
+        "name", nargs="?", default=DEFAULT, choices=scripts(), metavar="NAME", help=f"which (default: {DEFAULT})"
     )
     parser.add_argument("--seconds", type=_duration, metavar="N", help="end after so many seconds (default: at Ctrl-C)")
     parser.add_argument(
@@ -67,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise DemoError(f"no temporary folder can be made: {error}; is the disk full?") from None
     with folder as directory:
         stage = Stage(Path(directory), say, SystemClock(), kind=kind, seconds=args.seconds)
-        _perform(DEMOS[args.name], stage, say, kind.title)
+        _perform(scripts()[args.name], stage, say, kind.title)
     return 0
 
 
@@ -129,8 +118,9 @@ def _teller(coloured: bool) -> Callable[[Line], None]:
 
 
 def _listed() -> list[str]:
-    width = max(map(len, DEMOS))
-    return [f"  {name:{width}}  {script.ABOUT}" for name, script in DEMOS.items()]
+    known = scripts()
+    width = max(map(len, known))
+    return [f"  {name:{width}}  {script.ABOUT}" for name, script in known.items()]
 
 
 def _duration(text: str) -> float:
