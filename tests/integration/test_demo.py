@@ -52,6 +52,14 @@ class Demo:
 
         wait_for(said, timeout=timeout, what=f"the demo says {text!r}")
 
+    def end(self, number: signal.Signals) -> None:
+        """End it by a signal, which it must take for what it is: exit code 0, balanced books, no file."""
+        self.process.send_signal(number)
+        assert self.process.wait(15) == 0
+        wait_for(lambda: "CPU of the demo" in self.output, what="the summary")
+        assert "books balanced" in self.output
+        assert list(self.directory.iterdir()) == []
+
     def children(self) -> list[psutil.Process]:
         """Broker, daemon and device host."""
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -110,7 +118,8 @@ def test_shows_the_whole_product_and_ends_by_itself(tmp_path: Path) -> None:
 
 
 def test_the_printed_commands_work(tmp_path: Path) -> None:
-    """Each command that the demo prints does, pasted into a shell, what it promises, and the demo tells the answer."""
+    """Each command that the demo prints does, pasted into a shell, what it promises, and the demo tells the answer;
+    Ctrl-C ends it in good order."""
     if shutil.which("mosquitto_pub") is None:
         pytest.skip("needs mosquitto_pub: apt-get install mosquitto-clients")
     with demo(tmp_path) as running:
@@ -124,20 +133,7 @@ def test_the_printed_commands_work(tmp_path: Path) -> None:
         ):
             subprocess.run(["sh", "-c", command], check=True, timeout=10)
             running.wait_for(answer)
-        running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(15) == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ends_cleanly_at_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C, `kill` and a closed terminal end the demo in good order: summary, exit code 0, no process, no file."""
-    with demo(tmp_path) as running:
-        running.wait_for(READY)
-        assert len(running.children()) == 3
-        running.process.send_signal(number)
-        assert running.process.wait(15) == 0
-    assert "books balanced" in running.output
-    assert list(tmp_path.iterdir()) == []
+        running.end(signal.SIGINT)
 
 
 def test_can_be_ended_before_it_has_begun(tmp_path: Path) -> None:
@@ -177,7 +173,8 @@ def test_says_so_when_the_daemon_dies(tmp_path: Path) -> None:
 
 
 def test_runs_on_amqtt(tmp_path: Path) -> None:
-    """Where there is no mosquitto the demo runs on a broker in Python, and obeys commands over it all the same."""
+    """Where there is no mosquitto the demo runs on a broker in Python, and obeys commands over it all the same; a
+    closed terminal ends it in good order."""
     pytest.importorskip("amqtt")
     with demo(tmp_path, "--broker", "amqtt") as running:
         running.wait_for(READY, timeout=90.0)
@@ -185,17 +182,14 @@ def test_runs_on_amqtt(tmp_path: Path) -> None:
         with Observer(running.port, "hailod/demo/reply/#", protocol=4) as observer:
             observer.publish("hailod/demo/cmd/model.swap", json.dumps({"args": {"model": "accurate"}}))
             running.wait_for("model.swap: ok, model accurate")
-        running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(15) == 0
-    assert list(tmp_path.iterdir()) == []
+        running.end(signal.SIGHUP)
 
 
 def test_models_take_turns(tmp_path: Path) -> None:
-    """`hailod demo swap` changes the model by itself and shows the gap."""
+    """`hailod demo swap` changes the model by itself and shows the gap; `kill` ends it in good order."""
     with demo(tmp_path, "swap") as running:
         running.wait_for("model.swap: ok, model accurate, gap_ms ")
-        running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(15) == 0
+        running.end(signal.SIGTERM)
 
 
 def test_faults_pass(tmp_path: Path) -> None:
