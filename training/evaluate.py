@@ -34,8 +34,9 @@ RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 IOU: Final = 0.5
 FLOOR: Final = 0.05
 # What is less visible, smaller or larger (of the picture's height) is neither asked for nor held against a detector.
-LEAST_VISIBLE: Final = 0.3
-MOSTLY_VISIBLE: Final = 0.7
+# 65 % visible is where the Caltech pedestrian benchmark draws the line of what can reasonably be asked for.
+LEAST_VISIBLE: Final = 0.65
+HARDLY_VISIBLE: Final = 0.3
 HEIGHTS: Final = (0.04, 0.6)
 SIZES: Final = ((0.04, 0.08), (0.08, 0.16), (0.16, 0.32), (0.32, 0.6))
 
@@ -48,8 +49,9 @@ light each of day and night): {pictures} pictures of {scenes} scenes. In {hidden
 for is partly hidden.
 
 A detection is right at an IoU of {iou} with what is visible of an object of its class. Asked for is what is
-{low:.0f} to {high:.0f} % of the picture high and at least {visible:.0f} % visible; the rest is neither asked for nor
-held against the detector.
+{low:.0f} to {high:.0f} % of the picture high and at least {visible:.0f} % visible, the line that the Caltech pedestrian
+benchmark draws ("reasonable"); the rest is neither asked for nor held against the detector. How much of what is
+hidden further, but still {hardly:.0f} % visible, is found all the same, is the last line of each table.
 
 """
 
@@ -116,11 +118,15 @@ def direct(path: Path) -> Detect:
     return detect
 
 
-def match(sample: Sample, seen: Detections) -> Outcome:
-    """Give each detection, best first, the object of its class that it overlaps most and nobody has yet."""
+def match(sample: Sample, seen: Detections, visible: tuple[float, float] = (LEAST_VISIBLE, 1.0)) -> Outcome:
+    """Give each detection, best first, the object of its class that it overlaps most and nobody has yet.
+
+    Asked for is what is that much `visible`.
+    """
     truth = sample.truth
     heights = truth.boxes[:, 3] - truth.boxes[:, 1]
-    asked = (truth.visibility >= LEAST_VISIBLE) & (heights >= HEIGHTS[0]) & (heights <= HEIGHTS[1])
+    clear = (truth.visibility >= visible[0]) & (truth.visibility <= visible[1])
+    asked = clear & (heights >= HEIGHTS[0]) & (heights <= HEIGHTS[1])
     overlap = _iou(seen.boxes, truth.boxes) * (seen.classes[:, None] == truth.labels[None])
     found_at = np.full(len(asked), -1.0, np.float32)
     counted, right = [], []
@@ -169,18 +175,6 @@ def rates(
     return correct / max(shown, 1), hits / max(objects, 1), objects
 
 
-def recall_by_visibility(
-    outcomes: Iterable[Outcome], threshold: float, least: float, below: float
-) -> tuple[float, int]:
-    """Recall, and the number, of objects of which that share is visible."""
-    found: list[bool] = []
-    for outcome in outcomes:
-        visibility = outcome.sample.truth.visibility[outcome.asked]
-        wanted = (visibility >= least) & (visibility < below)
-        found += (outcome.found_at[wanted] >= threshold).tolist()
-    return sum(found) / max(len(found), 1), len(found)
-
-
 def best_threshold(outcomes: Sequence[Outcome]) -> float:
     """The threshold with the best harmonic mean of precision and recall."""
 
@@ -196,13 +190,12 @@ def report(name: str, path: Path, folder: Path) -> list[str]:
     detect, plain = device(path), direct(path)
     validation = [match(sample, detect(sample.picture)) for sample in split_samples("validation", folder)]
     threshold = best_threshold(validation)
-    test = [match(sample, detect(sample.picture)) for sample in split_samples("test", folder)]
-    unquantised = [match(outcome.sample, plain(outcome.sample.picture)) for outcome in test]
+    seen = [(sample, detect(sample.picture)) for sample in split_samples("test", folder)]
+    test = [match(sample, detections) for sample, detections in seen]
+    hidden = [match(sample, detections, (HARDLY_VISIBLE, LEAST_VISIBLE)) for sample, detections in seen]
+    _, hidden_recall, hidden_count = rates(hidden, threshold)
+    unquantised = [match(sample, plain(sample.picture)) for sample, _ in seen]
     height, width = load(path, "hailo8").info.inputs[0].shape[:2]
-    hidden, whole = (
-        recall_by_visibility(test, threshold, *span)
-        for span in ((LEAST_VISIBLE, MOSTLY_VISIBLE), (MOSTLY_VISIBLE, 1.1))
-    )
     rows = [
         ("**all**", rates(test, threshold)),
         *((f"class {label}", rates(test, threshold, label=index)) for index, label in enumerate(LABELS)),
@@ -218,6 +211,7 @@ def report(name: str, path: Path, folder: Path) -> list[str]:
         ("all, graph without quantisation", rates(unquantised, threshold)),
         ("all, validation", rates(validation, threshold)),
     ]
+    hardly, least = 100 * HARDLY_VISIBLE, 100 * LEAST_VISIBLE
     size = f"{path.stat().st_size / 1e3:.0f} kB, input {width}x{height}"
     description = f"`{path.name}`: {size}, threshold {threshold:.2f} (chosen on the validation split)."
     lines = [
@@ -228,8 +222,7 @@ def report(name: str, path: Path, folder: Path) -> list[str]:
         "| | precision | recall | objects |",
         "|---|--:|--:|--:|",
         *(f"| {what} | {precision:.3f} | {recall:.3f} | {count} |" for what, (precision, recall, count) in rows),
-        f"| objects at least {100 * MOSTLY_VISIBLE:.0f} % visible | | {whole[0]:.3f} | {whole[1]} |",
-        f"| objects less visible than that | | {hidden[0]:.3f} | {hidden[1]} |",
+        f"| {hardly:.0f} to {least:.0f} % visible, not asked for | | {hidden_recall:.3f} | {hidden_count} |",
         "",
     ]
     print("\n".join(lines), flush=True)
@@ -253,6 +246,7 @@ def main() -> None:
         low=100 * HEIGHTS[0],
         high=100 * HEIGHTS[1],
         visible=100 * LEAST_VISIBLE,
+        hardly=100 * HARDLY_VISIBLE,
     )
     lines = preamble.splitlines()
     for name in ("fast", "accurate"):

@@ -1,4 +1,4 @@
-"""Pictures for the documentation: a demo scene, and a contact sheet of detections in held-out scenes.
+"""The picture of the documentation: a contact sheet of detections in held-out scenes.
 
 python -m training.sheet --out docs
 """
@@ -16,7 +16,6 @@ from hailod.scenes import LABELS, PLACES, Pool, RenderedScene
 from hailod.types import U8, Detections, Picture
 from training.evaluate import MODELS, device
 
-SCENE: Final = ("driveway", 8, 190)
 _TILE: Final = (352, 198)
 _TILES: Final = 6
 _COLUMNS: Final = 3
@@ -70,13 +69,11 @@ def save(path: Path, picture: U8) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the pictures of the documentation.")
+    parser = argparse.ArgumentParser(description="Draw the picture of the documentation.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=MODELS / "demo_accurate.onnx")
-    parser.add_argument("--threshold", type=float, default=0.42)
+    parser.add_argument("--threshold", type=float, default=0.6)
     arguments = parser.parse_args()
-    kind, seed, number = SCENE
-    save(arguments.out / "demo-scene.png", bgr(RenderedScene(kind, seed, (640, 360), _FPS)(number)))
     save(arguments.out / "demo-contact-sheet.png", contact_sheet(arguments.model, arguments.threshold))
 
 
