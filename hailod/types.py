@@ -94,10 +94,14 @@ class TensorOrder(StrEnum):
     """HailoRT's user-side format orders that hailod knows (names as in HailoRT)."""
 
     NHWC = "NHWC"
+    FCR = "FCR"
     NHW = "NHW"
     NC = "NC"
     NV12 = "NV12"
+    NV21 = "NV21"
+    I420 = "I420"
     YUY2 = "YUY2"
+    BAYER = "BAYER_RGB"
     NMS_BY_CLASS = "HAILO_NMS_BY_CLASS"
     NMS_BY_SCORE = "HAILO_NMS_BY_SCORE"
     NMS_WITH_BYTE_MASK = "HAILO_NMS_WITH_BYTE_MASK"
@@ -105,10 +109,11 @@ class TensorOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NmsShape:
-    """Limits of an NMS output as HailoRT's `nms_shape` gives them."""
+    """Limits of an NMS output as HailoRT's `nms_shape` gives them; `max_mask_bytes` is for all masks together."""
 
     classes: int
     max_per_class: int
+    max_mask_bytes: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

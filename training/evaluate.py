@@ -25,7 +25,7 @@ from hailod.geometry import View
 from hailod.models.catalogue import resolve_manifest
 from hailod.prepare import Preparer
 from hailod.scenes import LABELS
-from hailod.simulator.loader import load
+from hailod.simulator.networks.loader import load
 from hailod.types import F32, I32, Detections, ModelTensors, Picture, TensorInfo, TensorOrder
 from training.dataset import Sample, split_samples
 
@@ -78,7 +78,7 @@ class Outcome:
 def device(path: Path) -> Detect:
     """A detector through the product's path."""
     manifest = resolve_manifest(path)
-    network = load(path, "hailo8")
+    (network,) = load(path, "hailo8").networks
     info = network.info
     program = network.compile(info.inputs, info.outputs, None)
     decoder = make_decoder(manifest, ModelTensors(info.inputs, info.outputs))
@@ -87,7 +87,7 @@ def device(path: Path) -> Detect:
 
     def detect(picture: Picture) -> Detections:
         placement = preparer.prepare(picture, View(), slot)
-        outputs = zip(info.outputs, program(slot.reshape(-1)), strict=True)
+        outputs = zip(info.outputs, program([slot.reshape(-1)]), strict=True)
         tensors = {tensor.name: data.view(tensor.dtype).reshape(tensor.shape) for tensor, data in outputs}
         seen = decoder.decode(tensors, FLOOR)
         return Detections(placement.to_frame(seen.boxes), seen.scores, seen.classes)

@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "demo": Command("hailod.cli.demo", "show it all without hardware: rendered cameras, a simulated device, a broker"),
     "config": Command("hailod.cli.config", "show the effective settings and where each comes from"),
+    "models": Command("hailod.cli.models", "say what a model file holds: chip, inputs, outputs, thresholds, sizes"),
 }
 
 _EPILOG = """\

@@ -100,7 +100,8 @@ class SimulatedSettings(Section):
     configure_s: Annotated[float, Field(ge=0.0, le=60.0), Reach.DEVICE] = 0.2
     # Daemons of one user that simulate the same serial contend for the same device, as they would for a real one.
     serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"), Reach.DEVICE] = "HLSIM00000000001"
-    # A TOML file of scripted failures (`hailod.simulator.Faults`), to see how the daemon takes them.
+    # A TOML file of scripted failures (`hailod.simulator.Faults`), to see how the daemon takes them. Read at each start
+    # of a device host; jobs and spent faults count on over all of them.
     faults: Annotated[Path | None, Reach.DEVICE] = None
 
     @field_validator("faults")

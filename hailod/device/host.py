@@ -16,10 +16,10 @@ import socket
 import sys
 import threading
 import time
-import tomllib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hailod.device.protocol import (
@@ -296,13 +296,12 @@ def install_simulator(options: Any) -> None:
 
     given = dict(options)
     faults = given.pop("faults", None)
-    if faults is not None:
-        try:
-            with open(faults, "rb") as file:
-                given["faults"] = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise DeviceRejected(f"the faults to simulate cannot be read: {error}") from error
-    simulator.install(simulator.SimulatorOptions(**given))
+    try:
+        if faults is not None:
+            given["faults"] = simulator.load_faults(Path(faults))
+        simulator.install(simulator.SimulatorOptions(**given))
+    except (simulator.FaultsError, OSError) as error:
+        raise DeviceRejected(f"the faults to simulate cannot be scripted: {error}") from error
 
 
 def import_hailo_platform() -> Any:

@@ -6,6 +6,7 @@ device is in `flight`. Every host has a generation, and what an older one says i
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ class DeviceLink:
         )
         self._cause = _Cause(Fault.DEVICE_LOST, "")
         self._restarts = 0
+        # What a simulated device with scripted faults remembers from host to host.
+        self._memory = -1
 
     # -- the control thread ------------------------------------------------------------------------------------------
 
@@ -140,6 +143,8 @@ class DeviceLink:
 
     def start(self) -> None:
         """Start the first host."""
+        if self._settings.backend == "simulated" and self._settings.simulated.faults is not None:
+            self._memory = os.memfd_create("simulated-device", os.MFD_CLOEXEC)
         self._spawn()
 
     def want(self, specs: Iterable[ModelSpec]) -> None:
@@ -206,6 +211,9 @@ class DeviceLink:
         self._flight.close()
         self._phase = Phase.OFF
         self._close_control()
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
         return self._abandon(DeviceLost("hailod is stopping"))
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -240,9 +248,12 @@ class DeviceLink:
                 "backend": device.backend,
                 "scheduler": device.scheduler,
                 "id": device.id,
-                "simulated": device.simulated.model_dump(mode="json"),
+                "simulated": device.simulated.model_dump(mode="json") | {"memory": self._memory_path()},
             }
         )
+
+    def _memory_path(self) -> str | None:
+        return f"/proc/{os.getpid()}/fd/{self._memory}" if self._memory >= 0 else None
 
     def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
         control = self._host.control

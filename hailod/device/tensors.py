@@ -11,8 +11,12 @@ from hailod.errors import ModelError
 from hailod.types import ModelTensors, NmsShape, TensorInfo, TensorOrder
 
 _DTYPES = {"UINT8": "uint8", "UINT16": "uint16", "FLOAT32": "float32"}
-# Deprecated or device-side names of what the host sees as NMS by class.
-_ORDER_ALIASES = {"HAILO_NMS": TensorOrder.NMS_BY_CLASS, "HAILO_NMS_ON_CHIP": TensorOrder.NMS_BY_CLASS}
+# Deprecated or device-side names of what the host sees as NMS by class. FCR differs from NHWC on the device only.
+_ORDER_ALIASES = {
+    "FCR": TensorOrder.NHWC,
+    "HAILO_NMS": TensorOrder.NMS_BY_CLASS,
+    "HAILO_NMS_ON_CHIP": TensorOrder.NMS_BY_CLASS,
+}
 
 
 def describe(infer_model: Any) -> ModelTensors:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import types
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hailod.types import NmsShape as NmsLimits
 from hailod.types import TensorInfo, TensorOrder
@@ -19,19 +19,33 @@ STATUSES: dict[int, tuple[str, str | None, str | None]] = {
 }
 """Status number to its name, the exception that stands for it and that exception's text."""
 
+STATUSES_5: dict[int, tuple[str, str | None, str | None]] = {
+    94: ("HAILO_INVALID_HEF_USE", "HailoRTException", None),
+    95: ("HAILO_OPERATION_ABORTED", "HailoRTException", None),
+    96: ("HAILO_DEVICE_NOT_CONNECTED", "HailoRTException", None),
+    97: ("HAILO_DEVICE_TEMPORARILY_UNAVAILABLE", "HailoRTException", None),
+}
+"""What HailoRT 5 added."""
+
 
 class HailoRTException(Exception):
     """The native exception; the one of the same name that users see is another class in 4.x."""
+
+    __slots__ = ()
 
 
 class HailoRTCustomException(Exception):
     """What native getters raise for questions that have no answer."""
 
+    __slots__ = ()
+
 
 class HailoRTStatusException(Exception):
     """A status that libhailort returned; `str()` is its number."""
 
-    def __init__(self, status: int) -> None:
+    __slots__ = ()
+
+    def __init__(self, status: int | str) -> None:
         super().__init__(str(status))
 
 
@@ -92,6 +106,40 @@ SchedulingAlgorithm = ENUMS["SchedulingAlgorithm"]
 StreamDirection = ENUMS["StreamDirection"]
 StreamInterface = ENUMS["StreamInterface"]
 
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What differs between the major versions of HailoRT."""
+
+    version: str
+    default_scheduling: NativeEnum
+    ids_disable_scheduler: bool
+    """`VDevice(device_ids=...)` drops the params, the scheduler with them."""
+    one_exception_tree: bool
+    """What the binding raises is a HailoRTException, too."""
+    mask_by_offset: bool
+    """Byte masks are found by their offset in the buffer and not by an address."""
+
+
+PROFILES = {
+    "4.23": Profile(VERSION, SchedulingAlgorithm.NONE, True, False, False),
+    "5.2": Profile("5.2.0", SchedulingAlgorithm.ROUND_ROBIN, False, True, True),
+}
+_profile = PROFILES["4.23"]
+
+
+def profile() -> Profile:
+    """The version that is simulated."""
+    return _profile
+
+
+def set_profile(name: str) -> None:
+    """Simulate another version from now on. KeyError for one that is not known."""
+    global _profile  # noqa: PLW0603 - the modules that it changes are as global
+    _profile = PROFILES[name]
+
+
+BBOX_PARAMS = 5
 NMS_ORDERS = (TensorOrder.NMS_BY_CLASS, TensorOrder.NMS_BY_SCORE, TensorOrder.NMS_WITH_BYTE_MASK)
 
 
@@ -109,8 +157,8 @@ def format_type(dtype: str) -> NativeEnum:
 class HailoFormat:
     """`.type`, `.order` and `.flags` of a tensor."""
 
-    type: NativeEnum
-    order: NativeEnum
+    type: NativeEnum = FormatType.AUTO
+    order: NativeEnum = FormatOrder.AUTO
     flags: NativeEnum = FormatFlags.NONE
 
     def equals(self, other: HailoFormat) -> bool:
@@ -131,8 +179,8 @@ class QuantInfo:
 class NmsShape:
     """Limits of an NMS output."""
 
-    number_of_classes: int
-    max_bboxes_per_class: int
+    number_of_classes: int = 0
+    max_bboxes_per_class: int = 0
     max_accumulated_mask_size: int = 0
 
 
@@ -144,25 +192,23 @@ class NetworkGroupInfo:
     is_multi_context: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TemperatureInfo:
-    """Chip temperatures in degrees Celsius."""
+@dataclass
+class ImageShape:
+    """Sides of a tensor."""
 
-    ts0_temperature: float
-    ts1_temperature: float
-    sample_count: int
-
-    def equals(self, other: TemperatureInfo) -> bool:
-        return self == other
+    height: int = 0
+    width: int = 0
+    features: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FirmwareVersion:
-    """Version of the chip's firmware."""
+@dataclass
+class NmsInfo:
+    """Limits of an NMS layer as the chip has them."""
 
-    major: int
-    minor: int
-    revision: int
+    number_of_classes: int = 0
+    max_bboxes_per_class: int = 0
+    bbox_size: int = 0
+    chunks_per_frame: int = 0
 
 
 class VStreamInfo:
@@ -170,20 +216,40 @@ class VStreamInfo:
 
     def __init__(self, tensor: TensorInfo, network_name: str, direction: NativeEnum) -> None:
         self._tensor = tensor
-        self.name = tensor.name
-        self.network_name = network_name
-        self.direction = direction
-        self.format = HailoFormat(format_type(tensor.dtype), format_order(tensor.order))
-        self.quant_info = quant_info(tensor)
+        self._network_name = network_name
+        self._direction = direction
+        self._format = host_format(tensor)
+        self._quant_info = quant_info(tensor)
+
+    @property
+    def name(self) -> str:
+        return self._tensor.name
+
+    @property
+    def network_name(self) -> str:
+        return self._network_name
+
+    @property
+    def direction(self) -> NativeEnum:
+        return self._direction
+
+    @property
+    def format(self) -> HailoFormat:
+        return self._format
+
+    @property
+    def quant_info(self) -> QuantInfo:
+        return self._quant_info
 
     @property
     def nms_shape(self) -> NmsShape:
-        return NmsShape(self._nms.classes, self._nms.max_per_class)
+        nms = self._nms
+        return NmsShape(nms.classes, nms.max_per_class, nms.max_mask_bytes)
 
     @property
     def shape(self) -> tuple[int, ...]:
         if self._tensor.order is TensorOrder.NMS_BY_CLASS:
-            return (self._nms.classes, 5, self._nms.max_per_class)
+            return (self._nms.classes, BBOX_PARAMS, self._nms.max_per_class)
         if self._tensor.order in NMS_ORDERS:
             raise HailoRTCustomException("Format order has no shape")
         return self._tensor.shape
@@ -191,79 +257,92 @@ class VStreamInfo:
     @property
     def _nms(self) -> NmsLimits:
         if self._tensor.nms is None:
-            raise HailoRTCustomException("Format order is not NMS")
+            raise HailoRTCustomException("nms_shape is available on NMS vstreams only")
         return self._tensor.nms
 
     def __repr__(self) -> str:
-        return f"VStreamInfo({self.name!r})"
+        return f'VStreamInfo("{self.name}")'
 
 
-@dataclass(slots=True)
-class _Params:
-    device_ids: list[str] = field(default_factory=list)
-    device_count: int = 1
-    scheduling_algorithm: NativeEnum = SchedulingAlgorithm.NONE
-    group_id: str = "UNIQUE"
-    multi_process_service: bool = False
+class StreamInfo:
+    """One low-level stream of a HEF: what crosses the bus, its shape padded to what the chip transfers."""
 
-
-class VDeviceParams:
-    """Parameters of a VDevice. In 4.x the scheduler is off unless it is asked for."""
-
-    def __init__(self) -> None:
-        self._params = _Params()
-
-    @staticmethod
-    def default() -> VDeviceParams:
-        return VDeviceParams()
-
-    @property
-    def device_ids(self) -> list[str]:
-        return list(self._params.device_ids)
-
-    @device_ids.setter
-    def device_ids(self, ids: list[str]) -> None:
-        self._params.device_ids = list(ids)
-        self._params.device_count = len(self._params.device_ids)
+    def __init__(
+        self,
+        tensor: TensorInfo,
+        direction: NativeEnum,
+        *,
+        index: int,
+        shape: tuple[int, int, int],
+        order: NativeEnum,
+    ) -> None:
+        self._tensor = tensor
+        self._direction = direction
+        self._index = index
+        self._shape = shape
+        self._format = HailoFormat(format_type(tensor.dtype), order, FormatFlags.NONE)
 
     @property
-    def device_count(self) -> int:
-        return self._params.device_count
-
-    @device_count.setter
-    def device_count(self, count: int) -> None:
-        self._params.device_count = count
+    def name(self) -> str:
+        return self._tensor.name
 
     @property
-    def scheduling_algorithm(self) -> int:
-        """Reads as a number, takes only the enum."""
-        return int(self._params.scheduling_algorithm)
-
-    @scheduling_algorithm.setter
-    def scheduling_algorithm(self, algorithm: Any) -> None:
-        if not isinstance(algorithm, SchedulingAlgorithm):
-            raise TypeError(f"(): incompatible function arguments. Invoked with: {self!r}, {algorithm!r}")
-        self._params.scheduling_algorithm = algorithm
+    def direction(self) -> NativeEnum:
+        return self._direction
 
     @property
-    def group_id(self) -> str:
-        return self._params.group_id
-
-    @group_id.setter
-    def group_id(self, group: str) -> None:
-        self._params.group_id = group
+    def format(self) -> HailoFormat:
+        return self._format
 
     @property
-    def multi_process_service(self) -> bool:
-        return self._params.multi_process_service
+    def sys_index(self) -> int:
+        return self._index
 
-    @multi_process_service.setter
-    def multi_process_service(self, on: bool) -> None:
-        self._params.multi_process_service = on
+    @property
+    def data_bytes(self) -> int:
+        return data_bytes(self._format.type)
+
+    @property
+    def quant_info(self) -> QuantInfo:
+        return quant_info(self._tensor)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        order = self._format.order
+        height, width, features = self._shape
+        if order == FormatOrder.NC:
+            return (features,)
+        if order == FormatOrder.NHW:
+            return (height, width)
+        if order == FormatOrder.HAILO_NMS_ON_CHIP:
+            return (height * width * features * self.data_bytes,)
+        return self._shape
+
+    @property
+    def nms_shape(self) -> tuple[int, ...]:
+        if self._format.order != FormatOrder.HAILO_NMS_ON_CHIP:
+            raise HailoRTCustomException("nms_shape is available on NMS streams only")
+        return self.shape
+
+    def __repr__(self) -> str:
+        return f'StreamInfo("{self.name}")'
+
+
+def host_format(tensor: TensorInfo) -> HailoFormat:
+    """How the host sees a tensor unless it asks for something else: of an NMS floats, in every order."""
+    dtype = "float32" if tensor.nms is not None else tensor.dtype
+    return HailoFormat(format_type(dtype), format_order(tensor.order))
+
+
+def data_bytes(type_: NativeEnum) -> int:
+    """Bytes of one value; AUTO counts as one."""
+    return {"UINT16": 2, "FLOAT32": 4}.get(type_.name, 1)
 
 
 def quant_info(tensor: TensorInfo) -> QuantInfo:
-    """The tensor's one quantisation as HailoRT reports it, with the range it spans."""
+    """The tensor's one quantisation as HailoRT reports it, with its range; zeros where each feature has its own."""
+    if len(tensor.scale) > 1:
+        return QuantInfo(0.0, 0.0)
     scale, zero = tensor.scale[0], tensor.zero_point[0]
     if tensor.nms is not None:
         return QuantInfo(zero, scale)
@@ -272,5 +351,6 @@ def quant_info(tensor: TensorInfo) -> QuantInfo:
 
 
 def get_status_message(status: int) -> str:
-    """The name of a status."""
-    return STATUSES[status][0] if status in STATUSES else ""
+    """The name of a status, "" for what is none."""
+    known = STATUSES | STATUSES_5 if _profile.one_exception_tree else STATUSES
+    return known[status][0] if status in known else ""

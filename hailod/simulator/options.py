@@ -1,36 +1,18 @@
-"""What a simulated device is to be, and how it is to fail. Plain values: they cross to another process as JSON."""
+"""What a simulated device is to be. Plain values: they cross to another process as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-Arch = Literal["hailo8", "hailo8l"]
+from hailod.simulator import presets
+from hailod.simulator.chip.faults import Faults
 
+__all__ = ["Arch", "Faults", "SimulatorOptions", "parse_device"]
 
-@dataclass(frozen=True)
-class Faults:
-    """Scripted failures. Jobs are counted from 1 over all models of the process, one per call of `run_async`.
-
-    A failed completion is fatal to its ConfiguredInferModel, as in HailoRT: what is behind it is aborted.
-    """
-
-    fail_completions: Mapping[int, int] = field(default_factory=dict)
-    """Job number to the status its callback gets."""
-    fail_submits: Mapping[int, int] = field(default_factory=dict)
-    """Job number to the status `run_async` raises."""
-    hang_from: int | None = None
-    """From this job on no callback comes."""
-    abort_at: int | None = None
-    """This job's completion aborts the process."""
-    vanish_at: int | None = None
-    """From this job on the device is off the bus: no callback comes, controls fail, scans are empty."""
-    open_status: int | None = None
-    """What every VDevice() raises."""
+Arch = Literal["hailo8", "hailo8l", "hailo8r", "hailo10h", "hailo15h", "hailo15m", "hailo15l"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +26,13 @@ class SimulatorOptions:
     arch: Arch = "hailo8"
     configure_s: float = Field(default=0.2, ge=0.0)
     serial: str = Field(default="HLSIM00000000001", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    profile: Literal["4.23", "5.2"] = "4.23"
+    """The HailoRT whose contract and behaviour is simulated."""
     device_id: str = "0000:01:00.0"
+    preset: str | None = None
+    """A published timing that every model takes, such as `yolov8m@hailo8l`; None: each its own."""
+    model_change_s: float = Field(default=0.004, ge=0.0)
+    """What it costs to load another model onto the chip, unless switching contexts within a batch does so anyway."""
     temperature_c: float = 48.0
     power_w: float | None = None
     """None: no sensor on the module, as on the AI HAT and AI Kit."""
@@ -52,4 +40,14 @@ class SimulatorOptions:
     """Distribution packages are built with service support, which makes asynchronous queues shorter."""
     transfer_timeout_s: float = Field(default=10.0, ge=0.0)
     """How long closing a hung model blocks, per place in its queue."""
+    memory: str | None = None
+    """A file that keeps what outlives a process: job numbers, spent faults, a device that is away. None: nothing."""
     faults: Faults = Faults()
+
+
+def parse_device(name: str) -> dict[str, Any]:
+    """The options that a chip (`hailo8l`) or a timing preset (`yolov8m@hailo8l`) stands for; ModelError with near
+    matches when there is none of that name."""
+    if name in get_args(Arch):
+        return {"arch": name}
+    return {"arch": presets.preset(name).chip, "preset": name}

@@ -54,10 +54,9 @@ def _presets() -> dict[str, Preset]:
 
 
 def _solve(row: dict[str, str]) -> Preset:
-    """switch + frame = 1000 / b1, switch + 8 frame = 8000 / b8; measuring noise below a switch of zero is dropped."""
+    """switch + frame = 1000 / b1, switch + 8 frame = 8000 / b8; where batching was seen to lose, switch is negative."""
     b1, b8 = float(row["b1"]), float(row["b8"])
     frame = (8000 / b8 - 1000 / b1) / 7
-    switch = 1000 / b1 - frame
-    if switch < 0:
-        switch, frame = 0.0, 1000 / b1
-    return Preset(f"{row['model']}@{row['chip']}", b1, b8, (int(row["height"]), int(row["width"])), switch, frame)
+    return Preset(
+        f"{row['model']}@{row['chip']}", b1, b8, (int(row["height"]), int(row["width"])), 1000 / b1 - frame, frame
+    )

@@ -1,116 +1,17 @@
-"""How the real `hailo_platform` behaves where its signatures do not tell, the ugly parts first."""
+"""How inference through the real `hailo_platform` goes where its signatures do not tell: the ordinary way."""
 
 from __future__ import annotations
 
-import importlib
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hailod import simulator
-from hailod.simulator import Faults, Simulation, SimulatorOptions
+from tests.support.simulated import INPUT, OUTPUT_ELEMENTS, Open, status_of
 from tests.support.waiting import wait_for
-
-SCRIPT = """
-[simulator]
-input = [8, 12]
-classes = 3
-max_per_class = 4
-frame_ms = {frame_ms}
-outputs = "{outputs}"
-detections = [
-  {{ class_id = 1, score = 0.5, box = [0.1, 0.2, 0.3, 0.4] }},
-  {{ class_id = 1, score = 0.9, box = [0.5, 0.6, 0.7, 0.8] }},
-]
-"""
-OUTPUT_ELEMENTS = 3 * (1 + 5 * 4)
-
-
-@dataclass
-class Bench:
-    """An open device with one configured timing-only model."""
-
-    hailo: ModuleType
-    python: ModuleType
-    simulation: Simulation
-    vdevice: Any
-    infer_model: Any
-    configured: Any
-    ended: list[Exception | None] = field(default_factory=list)
-
-    def bindings(self) -> Any:
-        made = self.configured.create_bindings()
-        made.input().set_buffer(np.zeros((8, 12, 3), np.uint8))
-        made.output().set_buffer(np.full(OUTPUT_ELEMENTS, 7, np.float32))
-        return made
-
-    def completed(self, *, completion_info: Any) -> None:
-        self.ended.append(completion_info.exception)
-
-    def run(self, bindings: Any = None) -> Any:
-        return self.configured.run_async([bindings or self.bindings()], self.completed)
-
-    def all_ended(self, count: int) -> list[Exception | None]:
-        wait_for(lambda: len(self.ended) >= count, what=f"{count} completions")
-        return self.ended
-
-
-Open = Callable[..., Bench]
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """Opens a bench with options of the simulator; closes it afterwards."""
-    benches: list[Bench] = []
-
-    def open_bench(
-        faults: Faults | None = None,
-        *,
-        frame_ms: float = 0.0,
-        outputs: str = "nms_by_class",
-        scheduled: bool = True,
-        batch: int = 1,
-        **options: Any,
-    ) -> Bench:
-        path = tmp_path / "tiny.sim.toml"
-        path.write_text(SCRIPT.format(frame_ms=frame_ms, outputs=outputs))
-        settings = SimulatorOptions(
-            serial=f"test-{os.getpid()}", configure_s=0.0, transfer_timeout_s=0.01, faults=faults or Faults(), **options
-        )
-        simulation = simulator.install(settings)
-        hailo = importlib.import_module("hailo_platform")
-        params = hailo.VDevice.create_params()
-        if scheduled:
-            params.scheduling_algorithm = hailo.HailoSchedulingAlgorithm.ROUND_ROBIN
-        vdevice = hailo.VDevice(params)
-        infer_model = vdevice.create_infer_model(str(path))
-        infer_model.set_batch_size(batch)
-        bench = Bench(hailo, hailo.pyhailort.pyhailort, simulation, vdevice, infer_model, infer_model.configure())
-        benches.append(bench)
-        return bench
-
-    yield open_bench
-    for bench in benches:
-        bench.configured.__exit__(None, None, None)
-        bench.vdevice.release()
-    simulator.uninstall()
-
-
-def status_of(error: BaseException) -> int:
-    return int(str(error.__cause__))
-
-
-# -- the ordinary way --------------------------------------------------------------------------------------------------
 
 
 def test_results_by_class_are_views_with_float64_empties(opened: Open) -> None:
@@ -250,117 +151,6 @@ def test_formats_and_infos(opened: Open) -> None:
         bench.infer_model.output("nope")
 
 
-# -- failures that hide ------------------------------------------------------------------------------------------------
-
-
-def test_wait_hides_that_the_inference_failed(opened: Open) -> None:
-    """Only completion_info tells of a failure; wait() returns and the outputs are zeros, an empty scene."""
-    bench = opened(Faults(fail_completions={1: 4}))
-    bindings = bench.bindings()
-    bench.run(bindings).wait(1000)
-    (error,) = bench.ended
-    assert isinstance(error, bench.python.HailoRTTimeout)
-    assert error.__cause__ is None
-    assert not bindings.output().get_buffer(None).any()
-    assert [len(rows) for rows in bindings.output().get_buffer()] == [0, 0, 0]
-
-
-def test_run_hides_that_the_inference_failed(opened: Open) -> None:
-    """run() returns as if all were well."""
-    bench = opened(Faults(fail_completions={1: 8}))
-    bindings = bench.bindings()
-    bench.configured.run([bindings], 1000)
-    assert not bindings.output().get_buffer(None).any()
-
-
-def test_a_failed_completion_ends_the_model(opened: Open) -> None:
-    """What is behind the failure is aborted, and later submissions raise what killed the model."""
-    bench = opened(Faults(fail_completions={2: 4}), frame_ms=5.0)
-    for _ in range(4):
-        bench.run()
-    names = [type(error).__name__ for error in bench.all_ended(4)]
-    assert names == ["NoneType", "HailoRTTimeout", "HailoRTStreamAborted", "HailoRTStreamAborted"]
-    with pytest.raises(bench.python.HailoRTTimeout):
-        bench.run()
-
-
-def test_an_exception_of_run_async_kills_the_model_for_good(opened: Open) -> None:
-    """After any exception of run_async every later one is HailoRTStreamAborted, and what was in flight is aborted."""
-    bench = opened(Faults(fail_submits={2: 36}), frame_ms=500.0)
-    bench.run()
-    with pytest.raises(bench.python.HailoRTDriverOperationFailedException) as caught:
-        bench.run()
-    assert status_of(caught.value) == 36
-    assert [type(error).__name__ for error in bench.all_ended(1)] == ["HailoRTStreamAborted"]
-    for _ in range(2):
-        with pytest.raises(bench.python.HailoRTStreamAborted) as caught:
-            bench.run()
-        assert status_of(caught.value) == 63
-
-
-def test_a_new_session_works_after_the_old_one_died(opened: Open) -> None:
-    """The same InferModel can be configured again once its dead session is gone."""
-    bench = opened(Faults(fail_submits={1: 8}))
-    with pytest.raises(bench.hailo.HailoRTException):
-        bench.run()
-    bench.configured.__exit__(None, None, None)
-    bench.configured = bench.infer_model.configure()
-    bench.run().wait(1000)
-    assert bench.ended == [None]
-
-
-def test_a_dead_pipeline_says_it_is_ready(opened: Open) -> None:
-    """wait_for_async_ready looks at fill levels only, and those of a dead pipeline are low."""
-    bench = opened(Faults(fail_submits={1: 8}))
-    with pytest.raises(bench.hailo.HailoRTException):
-        bench.run()
-    assert bench.configured.wait_for_async_ready(timeout_ms=1, frames_count=8) is None
-
-
-def test_readiness_times_out_for_what_can_never_fit(opened: Open) -> None:
-    """Asking room for more frames than all queues hold times out; as many as the queue size fit when idle."""
-    bench = opened()
-    size = bench.configured.get_async_queue_size()
-    bench.configured.wait_for_async_ready(timeout_ms=1, frames_count=size)
-    with pytest.raises(bench.python.HailoRTTimeout):
-        bench.configured.wait_for_async_ready(timeout_ms=1, frames_count=2 * size)
-
-
-def test_readiness_waits_for_room(opened: Open) -> None:
-    """With full queues wait_for_async_ready returns as soon as a frame is done."""
-    bench = opened(frame_ms=20.0)
-    for _ in range(2 * bench.configured.get_async_queue_size() - 1):
-        bench.run()
-    bench.configured.wait_for_async_ready(timeout_ms=5000)
-    assert bench.all_ended(1)[0] is None
-
-
-def test_a_full_queue_kills_the_model(opened: Open) -> None:
-    """Submitting without room raises QUEUE_IS_FULL, which is as deadly as any other exception of run_async."""
-    bench = opened(frame_ms=1000.0)
-    for _ in range(2 * bench.configured.get_async_queue_size() - 1):
-        bench.run()
-    with pytest.raises(bench.hailo.HailoRTException) as caught:
-        bench.run()
-    assert (type(caught.value).__name__, status_of(caught.value)) == ("HailoRTException", 82)
-    assert str(caught.value) == "libhailort failed with error: 82 (HAILO_QUEUE_IS_FULL)"
-    with pytest.raises(bench.python.HailoRTStreamAborted):
-        bench.run()
-
-
-@pytest.mark.parametrize("which", ["input", "output"])
-def test_wrong_number_of_bytes_shows_at_run_async(opened: Open, which: str) -> None:
-    """set_buffer accepts any size; run_async refuses the wrong one, and the model is dead."""
-    bench = opened()
-    bindings = bench.bindings()
-    getattr(bindings, which)().set_buffer(np.zeros(5, np.uint8))
-    with pytest.raises(bench.python.HailoRTInvalidOperationException) as caught:
-        bench.run(bindings)
-    assert status_of(caught.value) == 6
-    with pytest.raises(bench.python.HailoRTStreamAborted):
-        bench.run()
-
-
 def test_another_dtype_of_the_right_size_is_accepted(opened: Open) -> None:
     """Only bytes are counted: a float32 array of a quarter of the elements passes for a picture."""
     bench = opened()
@@ -368,19 +158,6 @@ def test_another_dtype_of_the_right_size_is_accepted(opened: Open) -> None:
     bindings.input().set_buffer(np.zeros(8 * 12 * 3 // 4, np.float32))
     bench.run(bindings).wait(1000)
     assert bench.ended == [None]
-
-
-def test_missing_buffers(opened: Open) -> None:
-    """Without an output buffer the model survives the exception, without an input buffer it does not."""
-    bench = opened()
-    bindings = bench.configured.create_bindings()
-    with pytest.raises(bench.python.HailoRTInvalidOperationException):
-        bench.run(bindings)
-    bindings.output().set_buffer(np.zeros(OUTPUT_ELEMENTS, np.float32))
-    with pytest.raises(bench.python.HailoRTNotFoundException):
-        bench.run(bindings)
-    with pytest.raises(bench.python.HailoRTStreamAborted):
-        bench.run()
 
 
 def test_what_set_buffer_does_check(opened: Open) -> None:
@@ -404,294 +181,211 @@ def test_results_need_a_flat_buffer(opened: Open) -> None:
         bindings.output().get_buffer()
 
 
-def test_after_close_everything_is_an_attribute_error(opened: Open) -> None:
-    """A closed ConfiguredInferModel and a released VDevice fail with None's missing attributes."""
+def test_readiness_times_out_for_what_can_never_fit(opened: Open) -> None:
+    """Asking room for more frames than all queues hold times out; as many as the queue size fit when idle."""
+    bench = opened()
+    size = bench.configured.get_async_queue_size()
+    bench.configured.wait_for_async_ready(timeout_ms=1, frames_count=size)
+    with pytest.raises(bench.python.HailoRTTimeout):
+        bench.configured.wait_for_async_ready(timeout_ms=1, frames_count=2 * size)
+
+
+def test_readiness_waits_for_room(opened: Open) -> None:
+    """With full queues wait_for_async_ready returns as soon as a frame is done."""
+    bench = opened(frame_ms=20.0)
+    for _ in range(2 * bench.configured.get_async_queue_size() - 1):
+        bench.run()
+    bench.configured.wait_for_async_ready(timeout_ms=5000)
+    assert bench.all_ended(1)[0] is None
+
+
+def test_a_large_input_makes_the_queue_shorter(opened: Open, tmp_path: Path) -> None:
+    """Without service support the queue of a 640 x 640 picture is what 32 MiB hold, also when floats are bound."""
+    path = tmp_path / "large.sim.toml"
+    path.write_text("[simulator]\ninput = [640, 640]\n")
+    bench = opened(model=path, multi_process_build=False)
+    assert bench.configured.get_async_queue_size() == (32 << 20) // (640 * 640 * 3) == 27
+    bench.infer_model.input().set_format_type(bench.hailo.FormatType.FLOAT32)
+    bench.configure()
+    assert bench.configured.get_async_queue_size() == 27
+
+
+def test_the_largest_batch(opened: Open) -> None:
+    """A batch of 63 is the largest that can be configured, and anything beyond 16 bits is a TypeError."""
+    bench = opened(batch=63)
+    assert bench.configured.get_async_queue_size() == 126
+    bench.infer_model.set_batch_size(64)
+    with pytest.raises(bench.python.HailoRTInvalidArgumentException):
+        bench.infer_model.configure()
+    with pytest.raises(TypeError):
+        bench.infer_model.set_batch_size(1 << 16)
+
+
+def test_streams_share_one_state(opened: Open) -> None:
+    """Each look gives a new wrapper of the same stream; what is set through one is seen through all."""
+    bench = opened()
+    model = bench.infer_model
+    assert (model.input_names, model.output_names) == (["tiny/input_layer1"], ["tiny/nms_postprocess"])
+    assert model.input() is not model.input()
+    model.inputs[0].set_format_type(bench.hailo.FormatType.FLOAT32)
+    assert model.input("tiny/input_layer1").format.type == bench.hailo.FormatType.FLOAT32
+
+
+def test_float_input_is_quantised_on_the_host(opened: Open) -> None:
+    """With a FLOAT32 input format four times the bytes are bound."""
+    bench = opened(setup=lambda model, hailo: model.input().set_format_type(hailo.FormatType.FLOAT32))
+    bindings = bench.bindings()
+    bindings.input().set_buffer(np.zeros(INPUT, np.float32))
+    bench.run(bindings).wait(1000)
+    assert bench.ended == [None]
+
+
+def test_nms_settings_are_judged_at_configure(opened: Open) -> None:
+    """The setters take anything: on an input configure() refuses with 6, per class with an order by score with 2."""
+    bench = opened()
+    bench.infer_model.input().set_nms_score_threshold(0.5)
+    with pytest.raises(bench.python.HailoRTInvalidOperationException):
+        bench.infer_model.configure()
+
+    def by_score(model: Any, hailo: Any) -> None:
+        model.output().set_format_order(hailo.FormatOrder.HAILO_NMS_BY_SCORE)
+
+    bench.close()
+    bench = opened(setup=by_score)
+    bench.infer_model.output().set_nms_max_proposals_per_class(2)
+    with pytest.raises(bench.python.HailoRTInvalidArgumentException):
+        bench.infer_model.configure()
+
+
+@pytest.mark.parametrize("kind", ["UINT8", "UINT16"])
+def test_nms_is_float32_only(opened: Open, kind: str) -> None:
+    """Another type for the output of an NMS is refused at configure()."""
+    bench = opened()
+    bench.infer_model.output().set_format_type(bench.hailo.FormatType.__members__[kind])
+    with pytest.raises(bench.python.HailoRTInvalidArgumentException):
+        bench.infer_model.configure()
+
+
+def test_the_order_of_detections_can_be_chosen(opened: Open) -> None:
+    """An NMS by class gives its detections by score when that is asked for: bytes, and limits in bytes."""
+
+    def by_score(model: Any, hailo: Any) -> None:
+        model.output().set_format_order(hailo.FormatOrder.HAILO_NMS_BY_SCORE)
+
+    bench = opened(setup=by_score)
+    stream = bench.infer_model.output()
+    assert (stream.shape, stream.is_nms, stream.format.type.name) == ([2 + 3 * 4 * 22], True, "FLOAT32")
+    assert [found.class_id for found in bench.results()] == [1, 1]
+
+
+def test_buffers_of_bytes_must_be_uint8_until_5(opened: Open) -> None:
+    """For detections by score HailoRT 4 insists on uint8 at set_buffer; 5.2 counts the bytes at run_async."""
+    size = 2 + 3 * 4 * 22
+    for profile in ("4.23", "5.2"):
+        bench = opened(outputs="nms_by_score", profile=profile)
+        bindings = bench.bindings()
+        memory = np.zeros(size, np.int8)
+        if profile == "4.23":
+            with pytest.raises(bench.hailo.HailoRTException, match=r"must be of type uint8 .* Got int8\."):
+                bindings.output().set_buffer(memory)
+        else:
+            bindings.output().set_buffer(memory)
+            bench.run(bindings).wait(1000)
+            assert memory[0] == 2
+        bench.close()
+
+
+def test_bindings_take_dicts_and_keep_their_streams(opened: Open) -> None:
+    """create_bindings binds by name, an unknown name is not found; a name's stream is one object."""
+    bench = opened()
+    picture, raw = np.zeros(INPUT, np.uint8), np.zeros(OUTPUT_ELEMENTS, np.float32)
+    bindings = bench.configured.create_bindings({"tiny/input_layer1": picture}, {"tiny/nms_postprocess": raw})
+    assert bindings.input() is bindings.input("tiny/input_layer1")
+    assert bindings.output().get_buffer(None) is raw
+    for call in (bindings.input, bindings.output, bench.infer_model.input, bench.infer_model.output):
+        with pytest.raises(bench.python.HailoRTNotFoundException):
+            call("nope")
+    with pytest.raises(bench.python.HailoRTNotFoundException):
+        bench.configured.create_bindings({"nope": picture})
+
+
+def test_results_before_a_buffer(opened: Open) -> None:
+    """Without memory there is nothing to index."""
+    bench = opened()
+    with pytest.raises(TypeError, match="'NoneType' object is not subscriptable"):
+        bench.configured.create_bindings().output().get_buffer()
+
+
+def test_jobs_are_lists_of_bindings(opened: Open) -> None:
+    """Even one frame comes in a list, and a callback is not needed."""
+    bench = opened()
+    with pytest.raises(TypeError):
+        bench.configured.run_async(bench.bindings())
+    bench.configured.run_async([bench.bindings()]).wait(1000)
+
+
+def test_a_job_may_be_dropped_and_bindings_used_again(opened: Open) -> None:
+    """Nobody has to wait for a job; its bindings serve the next frame once its callback is over."""
     bench = opened()
     bindings = bench.bindings()
-    with bench.configured:
-        pass
-    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'run_async'"):
+    for count in range(1, 4):
         bench.run(bindings)
-    bench.vdevice.release()
-    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'create_infer_model'"):
-        bench.vdevice.create_infer_model("x")
+        bench.all_ended(count)
+    assert bench.ended == [None] * 3
 
 
-def test_closing_delivers_what_is_in_flight_as_aborted(opened: Open) -> None:
-    """Every accepted job gets its callback, at the latest when the model is closed."""
+def test_a_callback_that_blocks_delays_the_next(opened: Open) -> None:
+    """One thread calls all of them, one after the other; wait() outlasts the callback, each part for its whole time."""
+    bench = opened()
+    go = threading.Event()
+    first = bench.configured.run_async([bench.bindings()], lambda completion_info: go.wait(10))
+    second = bench.run()
+    with pytest.raises(bench.python.HailoRTTimeout):
+        first.wait(50)
+    assert bench.ended == []
+    go.set()
+    first.wait(1000)
+    second.wait(1000)
+    assert bench.ended == [None]
+
+
+def test_wait_has_its_whole_time_twice(opened: Open) -> None:
+    """Once for the inference and once more for the callback, so that 1.25 s can fit into a second."""
+    bench = opened(frame_ms=500.0)
+    never = threading.Event()
+    job = bench.configured.run_async([bench.bindings()], lambda completion_info: never.wait(0.75))
+    job.wait(1000)
+
+
+def test_run_does_not_wait_for_room(opened: Open) -> None:
+    """run() submits at once, and a full queue is as deadly there."""
     bench = opened(frame_ms=1000.0)
-    for _ in range(3):
+    for _ in range(2 * bench.configured.get_async_queue_size() - 1):
         bench.run()
-    bench.configured.__exit__(None, None, None)
-    assert [type(error).__name__ for error in bench.ended] == ["HailoRTStreamAborted"] * 3
-
-
-def test_shutdown_twice_is_harmless(opened: Open) -> None:
-    """shutdown() aborts once; the model is then dead."""
-    bench = opened()
-    bench.configured.shutdown()
-    bench.configured.shutdown()
-    with pytest.raises(bench.python.HailoRTStreamAborted):
-        bench.run()
-
-
-def test_a_hung_device_calls_back_only_when_closed(opened: Open) -> None:
-    """From the job on which it hangs no callback comes, until closing the model has outlasted its time-outs."""
-    bench = opened(Faults(hang_from=2))
-    bench.run().wait(1000)
-    hung = [bench.run() for _ in range(3)]
-    with pytest.raises(bench.python.HailoRTTimeout):
-        hung[0].wait(20)
-    assert bench.ended == [None]
-    bench.configured.__exit__(None, None, None)
-    assert [type(error).__name__ for error in bench.ended[1:]] == ["HailoRTStreamAborted"] * 3
-
-
-def test_a_vanished_device(opened: Open) -> None:
-    """Off the bus: no callback, controls fail in the driver, a scan finds nothing, and none can be opened."""
-    bench = opened(Faults(vanish_at=1))
-    device = bench.vdevice.get_physical_devices()[0]
-    job = bench.run()
-    with pytest.raises(bench.python.HailoRTTimeout):
-        job.wait(20)
-    with pytest.raises(bench.python.HailoRTDriverOperationFailedException):
-        device.control.get_chip_temperature()
-    assert bench.hailo.Device.scan() == []
-    with pytest.raises(bench.hailo.HailoRTException, match="not found"):
-        bench.hailo.Device()
-
-
-def test_faults_can_change_while_it_runs(opened: Open) -> None:
-    """A test may let a device fail when it pleases."""
-    bench = opened()
-    bench.run().wait(1000)
-    bench.simulation.faults = replace(bench.simulation.faults, fail_completions={bench.simulation.jobs + 1: 63})
-    bench.run().wait(1000)
-    assert [type(error).__name__ for error in bench.ended] == ["NoneType", "HailoRTStreamAborted"]
-
-
-# -- scheduling and ownership ------------------------------------------------------------------------------------------
-
-
-def test_without_scheduler_the_model_must_be_activated(opened: Open) -> None:
-    """Scheduling is off by default: an inactive model refuses to run, and activation makes it run."""
-    bench = opened(scheduled=False)
-    with pytest.raises(bench.python.HailoRTNetworkGroupNotActivatedException):
-        bench.run()
-    bench.configured = bench.infer_model.configure()
-    bench.configured.activate()
-    bench.run().wait(1000)
-    bench.configured.deactivate()
-    assert bench.ended == [None]
-    with pytest.raises(bench.python.HailoRTInvalidOperationException):
-        bench.configured.set_scheduler_threshold(1)
-
-
-def test_with_scheduler_activation_is_refused(opened: Open) -> None:
-    """activate() belongs to models without a scheduler."""
-    bench = opened()
-    with pytest.raises(bench.python.HailoRTInvalidOperationException):
-        bench.configured.activate()
-
-
-def test_one_owner_in_a_process(opened: Open) -> None:
-    """A second VDevice finds no free device (74), or the one it names in use (73), until the first is released."""
-    bench = opened()
     with pytest.raises(bench.hailo.HailoRTException) as caught:
-        bench.hailo.VDevice()
-    assert str(caught.value) == "libhailort failed with error: 74 (HAILO_OUT_OF_PHYSICAL_DEVICES)"
-    assert status_of(caught.value) == 74
-    with pytest.raises(bench.hailo.HailoRTException) as caught:
-        bench.hailo.VDevice(device_ids=["0000:01:00.0"])
-    assert status_of(caught.value) == 73
+        bench.configured.run([bench.bindings()], 1000)
+    assert str(caught.value) == "libhailort failed with error: 82 (HAILO_QUEUE_IS_FULL)"
+    assert status_of(caught.value) == 82
+
+
+def test_outputs_are_there_when_the_callback_comes(opened: Open) -> None:
+    """Results are copied to the user's memory before the callback, and the memory is held until after it."""
+    bench = opened()
+    bindings = bench.bindings()
+    seen: list[tuple[int, int]] = []
+
+    def callback(completion_info: Any) -> None:
+        seen.append((len(bindings.output().get_buffer()[1]), len(bench.configured._buffer_guards)))
+
+    bench.configured.run_async([bindings], callback).wait(1000)
+    assert seen == [(2, 1)]
+    wait_for(lambda: not bench.configured._buffer_guards, what="the buffers let go")
+
+
+@pytest.mark.parametrize("order", ["NCHW", "F8CR"])
+def test_formats_that_cannot_be(opened: Open, order: str) -> None:
+    """An order that a tensor cannot be brought into is refused at configure()."""
+    bench = opened()
+    bench.infer_model.output().set_format_order(bench.hailo.FormatOrder.__members__[order])
     with pytest.raises(bench.python.HailoRTInvalidArgumentException):
-        bench.hailo.VDevice(device_ids=["nonsense"])
-    bench.configured.__exit__(None, None, None)
-    bench.vdevice.release()
-    bench.hailo.VDevice().release()
-
-
-def test_a_group_shares_its_device(opened: Open) -> None:
-    """VDevices of one process and group are one device, owned until the last of them is released."""
-    bench = opened()
-    bench.configured.__exit__(None, None, None)
-    bench.vdevice.release()
-    params = bench.hailo.VDevice.create_params()
-    params.group_id = "SHARED"
-    first, second = bench.hailo.VDevice(params), bench.hailo.VDevice(params)
-    first.release()
-    with pytest.raises(bench.hailo.HailoRTException):
-        bench.hailo.VDevice()
-    second.release()
-    bench.hailo.VDevice().release()
-
-
-OWNER = """
-from hailod import simulator
-simulator.install(simulator.SimulatorOptions(serial={serial!r}))
-import hailo_platform, sys
-device = hailo_platform.VDevice()
-print("owned", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_one_owner_among_processes_until_it_is_killed(opened: Open) -> None:
-    """Another process holds the device until it ends, by SIGKILL too; telemetry needs no ownership."""
-    bench = opened()
-    bench.configured.__exit__(None, None, None)
-    bench.vdevice.release()
-    script = OWNER.format(serial=bench.simulation.options.serial)
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == b"owned\n"
-        with pytest.raises(bench.hailo.HailoRTException, match="74"):
-            bench.hailo.VDevice()
-        assert bench.hailo.Device().control.get_chip_temperature().ts0_temperature == 48.0
-        owner.kill()
-        owner.wait()
-    bench.hailo.VDevice().release()
-
-
-def test_told_to_be_unavailable(opened: Open) -> None:
-    """A fault makes every VDevice() fail with the status it names."""
-    bench = opened()
-    bench.simulation.faults = Faults(open_status=76)
-    with pytest.raises(bench.hailo.HailoRTException) as caught:
-        bench.hailo.VDevice()
-    assert status_of(caught.value) == 76
-
-
-# -- the end of the process --------------------------------------------------------------------------------------------
-
-ABORTING = """
-import numpy as np, sys
-from hailod import simulator
-simulator.install(simulator.SimulatorOptions(serial={serial!r}, configure_s=0.0, faults=simulator.Faults({faults})))
-import hailo_platform
-params = hailo_platform.VDevice.create_params()
-params.scheduling_algorithm = hailo_platform.HailoSchedulingAlgorithm.ROUND_ROBIN
-model = hailo_platform.VDevice(params).create_infer_model({path!r})
-configured = model.configure()
-bindings = configured.create_bindings()
-bindings.input().set_buffer(np.zeros((8, 12, 3), np.uint8))
-bindings.output().set_buffer(np.zeros(63, np.float32))
-def callback(completion_info):
-    {callback}
-configured.run_async([bindings], callback)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.parametrize(
-    ("faults", "callback", "words"),
-    [
-        (
-            "",
-            "raise KeyError('escaped')",
-            b"terminate called after throwing an instance of",
-        ),
-        ("abort_at=1", "return", b""),
-    ],
-    ids=["callback raises", "told to abort"],
-)
-def test_the_process_aborts(tmp_path: Path, faults: str, callback: str, words: bytes) -> None:
-    """An exception that leaves a callback ends the process by SIGABRT, as a scripted abort does."""
-    path = tmp_path / "tiny.sim.toml"
-    path.write_text(SCRIPT.format(frame_ms=0.0, outputs="nms_by_class"))
-    script = ABORTING.format(serial=f"abort-{os.getpid()}", faults=faults, path=str(path), callback=callback)
-    ended = _run(script)
-    assert ended.returncode == -signal.SIGABRT
-    assert words in ended.stderr
-
-
-def _run(script: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a script whose standard input stays open."""
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        errors = process.stderr.read()
-        process.wait(30)
-    return subprocess.CompletedProcess([], process.returncode, b"", errors)
-
-
-# -- the chip itself ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("arch", "number"), [("hailo8", 1), ("hailo8l", 2)])
-def test_identify(opened: Open, arch: str, number: int) -> None:
-    """The chip says what it is; an 8L calls its board a Hailo-8."""
-    bench = opened(arch=arch)
-    board = bench.vdevice.get_physical_devices()[0].control.identify()
-    assert (int(board.device_architecture), board.board_name) == (number, "Hailo-8")
-    version = board.firmware_version
-    assert (version.major, version.minor, version.revision) == (4, 23, 0)
-    assert board.serial_number == bench.simulation.options.serial
-
-
-def test_power_needs_a_sensor(opened: Open) -> None:
-    """The AI HAT has none and says so by a status; with one the reading is in watts."""
-    bench = opened()
-    control = bench.hailo.Device().control
-    with pytest.raises(bench.python.HailoRTFirmwareControlFailedException):
-        control.power_measurement()
-    assert control.get_extended_device_information().neural_network_core_clock_rate == 400_000_000
-
-
-def test_a_released_device_refuses_controls(opened: Open) -> None:
-    """After release() every control says that the device is gone."""
-    bench = opened()
-    device = bench.hailo.Device()
-    device.release()
-    with pytest.raises(bench.python.HailoRTInvalidOperationException, match="has been released"):
-        device.control.identify()
-
-
-def test_an_unknown_device_id_leaks_a_raw_exception(opened: Open) -> None:
-    """Device(id) is not wrapped: the native exception comes through, and it is no HailoRTException."""
-    bench = opened()
-    native = bench.hailo.pyhailort._pyhailort
-    with pytest.raises(native.HailoRTStatusException, match=r"^2$"):
-        bench.hailo.Device("nonsense")
-
-
-def test_configure_holds_the_gil(opened: Open) -> None:
-    """While configure() runs no other Python thread does."""
-    bench = opened()
-    bench.simulation.options = replace(bench.simulation.options, configure_s=0.3)
-    turns: list[int] = []
-    inside = threading.Event()
-    over = threading.Event()
-
-    def turn() -> None:
-        while not over.is_set():
-            turns.append(1)
-            inside.set()
-            over.wait(0.001)
-
-    thread = threading.Thread(target=turn)
-    thread.start()
-    inside.wait()
-    before = len(turns)
-    bench.configured = bench.infer_model.configure()
-    during = len(turns) - before
-    over.set()
-    thread.join()
-    # 300 turns would fit; a few may slip in before and after the call itself.
-    assert during < 30
-
-
-def test_the_real_module_is_never_replaced(opened: Open) -> None:
-    """Once the real hailo_platform is imported the simulated one refuses to take its place."""
-    bench = opened()
-    bench.configured.__exit__(None, None, None)
-    bench.vdevice.release()
-    simulator.uninstall()
-    real = ModuleType("hailo_platform")
-    sys.modules["hailo_platform"] = real
-    try:
-        with pytest.raises(RuntimeError, match="real hailo_platform"):
-            simulator.install()
-        simulator.uninstall()
-        assert sys.modules["hailo_platform"] is real
-    finally:
-        del sys.modules["hailo_platform"]
+        bench.infer_model.configure()

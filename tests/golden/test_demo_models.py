@@ -12,7 +12,7 @@ from hailod.geometry import View
 from hailod.models.catalogue import resolve_manifest
 from hailod.prepare import Preparer
 from hailod.scenes import LABELS, Pool, RenderedScene, Truth
-from hailod.simulator.loader import load
+from hailod.simulator.networks.loader import load
 from hailod.types import Detections, ModelTensors, Picture
 
 pytest.importorskip("onnxruntime")
@@ -28,7 +28,7 @@ class Detector:
     def __init__(self, name: str) -> None:
         path = MODELS / f"{name}.onnx"
         manifest = resolve_manifest(path)
-        network = load(path, "hailo8")
+        (network,) = load(path, "hailo8").networks
         self.info = network.info
         self._run = network.compile(self.info.inputs, self.info.outputs, None)
         self._decoder = make_decoder(manifest, ModelTensors(self.info.inputs, self.info.outputs))
@@ -37,7 +37,7 @@ class Detector:
 
     def __call__(self, picture: Picture) -> Detections:
         placement = self._preparer.prepare(picture, View(), self._slot)
-        outputs = zip(self.info.outputs, self._run(self._slot.reshape(-1)), strict=True)
+        outputs = zip(self.info.outputs, self._run([self._slot.reshape(-1)]), strict=True)
         tensors = {tensor.name: data.view(tensor.dtype).reshape(tensor.shape) for tensor, data in outputs}
         seen = self._decoder.decode(tensors, THRESHOLD)
         return Detections(placement.to_frame(seen.boxes), seen.scores, seen.classes)

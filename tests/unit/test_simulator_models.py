@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from hailod import simulator
 from hailod.errors import ModelError
 from hailod.models.manifest import Manifest
-from hailod.simulator.graph import quiet_schemas
-from hailod.simulator.loader import load
+from hailod.simulator.networks.graph import quiet_schemas
+from hailod.simulator.networks.loader import load
 from hailod.types import TensorOrder
 
 onnx = pytest.importorskip("onnx", reason="models are made with onnx")
@@ -200,7 +201,8 @@ def test_a_model_for_a_larger_chip_is_refused_at_configure(tmp_path: Path, run: 
         ("absent.onnx", None, 13),
         ("empty.onnx", b"", 14),
         ("noise.onnx", b"no graph at all", 92),
-        ("model.bin", b"something", 92),
+        ("short.hef", b"something", 14),
+        ("model.bin", b"something" * 10, 92),
         ("model.sim.toml", b"[simulator\n", 92),
         ("model.sim.toml", b"[simulator]\nclasses = 2\n", 92),
         ("model.sim.toml", b"[simulator]\ninput=[8,8]\nclasses=1\ndetections=[{class_id=1,score=1,box=[0,0,1,1]}]", 92),
@@ -238,6 +240,31 @@ def test_only_the_schema_noise_is_kept_off_standard_error(capfd: pytest.CaptureF
     with quiet_schemas():
         os.write(2, b"Schema error: Trying to register schema with name Add\na real complaint\n")
     assert capfd.readouterr().err == "a real complaint\n"
+
+
+def test_standard_error_survives_models_loaded_at_once() -> None:
+    """Two threads that load a model at the same time leave standard error what it was."""
+    before = os.fstat(2)
+    entered, first_done, second_done = (threading.Event() for _ in range(3))
+
+    def load_until(done: threading.Event) -> None:
+        with quiet_schemas():
+            entered.set()
+            done.wait(10)
+
+    first = threading.Thread(target=load_until, args=(first_done,))
+    second = threading.Thread(target=load_until, args=(second_done,))
+    first.start()
+    entered.wait(10)
+    second.start()
+    # Time enough to come in, if it could.
+    second.join(0.2)
+    first_done.set()
+    first.join()
+    second_done.set()
+    second.join()
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
 
 
 def test_options_cross_a_process_as_json() -> None:

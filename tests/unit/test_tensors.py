@@ -65,6 +65,13 @@ def test_nms_by_class_is_described() -> None:
         )
 
 
+def test_fcr_is_nhwc_on_the_host() -> None:
+    """Raw heads that the device sends features first are described as what they are in memory."""
+    output = Stream("net/conv", (20, 20, 64), "UINT8", "FCR")
+    (described,) = describe(Model([PICTURE], [output], {})).outputs
+    assert described.order is TensorOrder.NHWC
+
+
 def test_nms_by_score_is_bytes() -> None:
     """Packed records are bytes, whatever type the library names."""
     output = Stream("net/nms", (2 + 22 * 50,), "FLOAT32", "HAILO_NMS_BY_SCORE", is_nms=True)

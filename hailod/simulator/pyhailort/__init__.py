@@ -1,0 +1,1 @@
+"""`hailo_platform` itself: every class that a program sees, and the binding below it."""

@@ -1,0 +1,1 @@
+"""The folder that a program on the simulator has on its PYTHONPATH."""

@@ -1,0 +1,62 @@
+"""The engine on a simulated device whose faults outlive the process that met them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hailod.device.events import DeviceUp
+from hailod.device.recovery import Fault
+from tests.support.engine import Bench, device, plan
+from tests.support.waiting import wait_for
+
+
+def scripted(folder: Path, text: str) -> Path:
+    path = folder / "faults.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_device_that_is_away_for_a_while(tmp_path: Path) -> None:
+    """Every host that starts meanwhile finds no device; the first one after it came back serves again."""
+    script = scripted(tmp_path, '[[fault]]\nkind = "lost"\njob = 4\nfor = 4.0\n')
+    with Bench(device(faults=script), plan(tmp_path)) as bench:
+        host = bench.host
+        bench.run(4)
+        bench.replaced(host)
+        bench.run(5)
+        assert bench.pair().ended == {"done": 8, "failed": 1}
+        first, *others = [down.fault for down in bench.down()]
+        assert first is Fault.HUNG
+        assert set(others) == {Fault.UNAVAILABLE}
+
+
+def test_no_device_for_some_attempts(tmp_path: Path) -> None:
+    """`times` counts the attempts of all hosts together."""
+    script = scripted(tmp_path, '[[fault]]\nkind = "open"\ntimes = 2\n')
+    with Bench(device(faults=script), plan(tmp_path)) as bench:
+        bench.in_service()
+        bench.run(2)
+        assert [down.fault for down in bench.down()] == [Fault.UNAVAILABLE] * 2
+        assert len(bench.of(DeviceUp)) == 1
+
+
+def test_jobs_count_over_all_hosts(tmp_path: Path) -> None:
+    """A fault of one job comes once, not in every host anew."""
+    script = scripted(tmp_path, '[[fault]]\nkind = "process_abort"\njob = 2\n')
+    with Bench(device(faults=script), plan(tmp_path)) as bench:
+        host = bench.host
+        bench.run(2)
+        bench.replaced(host)
+        bench.run(5)
+        assert bench.pair().ended == {"done": 6, "failed": 1}
+        assert [down.fault for down in bench.down()] == [Fault.DEVICE_LOST]
+
+
+def test_a_script_with_a_mistake_is_told(tmp_path: Path) -> None:
+    """The device is refused with file, line and field of the mistake."""
+    script = scripted(tmp_path, '[[fault]]\nkind = "slow"\nfactor = "very"\n')
+    with Bench(device(faults=script), plan(tmp_path)) as bench:
+        wait_for(bench.down, what="the device is refused")
+        (down,) = bench.down()
+        assert down.fault is Fault.REJECTED
+        assert f"{script}:3: fault 1 (slow): factor: " in down.text
