@@ -2,11 +2,14 @@
 #
 #   PYTHON=python3.13   the interpreter (default: the newest installed)
 #   ARGS="-k mailbox"   handed on to pytest, ruff, mypy or the benchmark
+#   WORKERS=0           how many tests run at a time (default: 2; 0: in one process, for a debugger)
 #   NAME=swap           which demo (default: watch)
 #   SECONDS=20          when the demo ends by itself (default: at Ctrl-C)
 
 PYTHON ?=
 ARGS ?=
+WORKERS ?= 2
+PYTEST := -n $(WORKERS) --dist loadfile
 # Not from the environment, where others mean something else by these names.
 NAME :=
 SECONDS :=
@@ -28,10 +31,10 @@ demo: ## hailod at work, without camera, broker, accelerator or root
 	@$(VENV)/python -m hailod demo $(NAME) $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup ## all tests
-	$(VENV)/python -m pytest $(ARGS)
+	$(VENV)/python -m pytest $(PYTEST) $(ARGS)
 
 test-quick: setup ## the tests that need no peers: unit, property, contract
-	$(VENV)/python -m pytest tests/unit tests/property tests/contract $(ARGS)
+	$(VENV)/python -m pytest $(PYTEST) tests/unit tests/property tests/contract $(ARGS)
 
 lint: setup ## style: ruff check and format
 	$(VENV)/python -m ruff check $(ARGS)

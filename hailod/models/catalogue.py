@@ -12,14 +12,17 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from hailod.config.model import ModelSettings
 from hailod.errors import ModelError
 from hailod.models.labels import check_labels, read_labels
 from hailod.models.manifest import Manifest
+
+if TYPE_CHECKING:
+    # The settings of the daemon; the device host has no use for them, and starts sooner without.
+    from hailod.config.model import ModelSettings
 
 MODEL_DIRS = (
     Path("/usr/share/hailo-models"),

@@ -96,7 +96,7 @@ def reap(orphan: psutil.Process) -> None:
 def test_shows_the_whole_product_and_ends_by_itself(tmp_path: Path) -> None:
     """`hailod demo --seconds N` ends with 0, has said that the device is simulated, how to watch and what to try, what
     was seen and how fast, and leaves no file; leftover processes are every test's business."""
-    with demo(tmp_path, "--seconds", "8") as running:
+    with demo(tmp_path, "--seconds", "5") as running:
         running.wait_for(READY)
         running.process.wait(60)
     output = running.output

@@ -9,8 +9,8 @@ from pathlib import Path
 from hailod.demo.stage import Stage
 
 ABOUT = "kills the device host, stops it, takes the broker away: what health says, and how long it took"
-BETWEEN_S = 4.0
-BROKER_AWAY_S = 4.0
+BETWEEN_S = 2.0
+BROKER_AWAY_S = 3.0
 RECOVERY_S = 60.0
 
 
