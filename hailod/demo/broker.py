@@ -52,7 +52,7 @@ def choose(titles: Sequence[str] = TITLES, path: str | None = None) -> Kind:
         return Kind("amqtt", "3.1.1", _amqtt)
     raise DemoError(
         f"the demo needs an MQTT broker, and {' or '.join(titles)} is not here: "
-        "sudo apt-get install mosquitto, or without root: pip install 'hailod[demo]'"
+        "sudo apt-get install mosquitto, or without root: pip install amqtt"
     )
 
 

@@ -108,8 +108,8 @@ class Stage:
         """Start everything, and return once the daemon is connected and has published its first detections."""
         if importlib.util.find_spec("onnxruntime") is None:
             raise DemoError(
-                "the simulated device needs onnxruntime: pip install 'hailod[demo]', or apt-get install "
-                "python3-onnxruntime"
+                "the simulated device needs onnxruntime: pip install onnxruntime, or "
+                "apt-get install python3-onnxruntime"
             )
         models = _models()
         self._broker.start()

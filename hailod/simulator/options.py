@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from hailod.errors import ModelError
 from hailod.simulator import presets
 from hailod.simulator.chip.faults import Faults
 
@@ -48,6 +49,9 @@ class SimulatorOptions:
 def parse_device(name: str) -> dict[str, Any]:
     """The options that a chip (`hailo8l`) or a timing preset (`yolov8m@hailo8l`) stands for; ModelError with near
     matches when there is none of that name."""
-    if name in get_args(Arch):
+    chips = get_args(Arch)
+    if name in chips:
         return {"arch": name}
+    if "@" not in name:
+        raise ModelError(f"there is no chip {name!r}, only {', '.join(chips)}; with a speed: yolov8m@hailo8l")
     return {"arch": presets.preset(name).chip, "preset": name}

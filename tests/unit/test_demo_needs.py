@@ -50,7 +50,7 @@ def test_without_onnxruntime_it_says_what_to_install(tmp_path: Path, monkeypatch
     """Without what computes the networks nothing is started, and the message says how to get it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     stage = Stage(tmp_path, print, SystemClock(), kind=broker.Kind("none", "auto", lambda port, folder: ["false"]))
-    with pytest.raises(DemoError, match=r"needs onnxruntime: pip install 'hailod\[demo\]'"):
+    with pytest.raises(DemoError, match=r"needs onnxruntime: pip install onnxruntime"):
         stage.start()
     assert list(tmp_path.iterdir()) == []
 

@@ -97,6 +97,8 @@ def test_a_device_is_a_chip_or_a_preset() -> None:
     assert parse_device("yolov8m@hailo8l") == {"arch": "hailo8l", "preset": "yolov8m@hailo8l"}
     with pytest.raises(ModelError, match="yolov8m@hailo8l"):
         parse_device("yolov8m@hailo8ll")
+    with pytest.raises(ModelError, match="no chip 'hailo9', only hailo8, hailo8l"):
+        parse_device("hailo9")
 
 
 # -- virtual time ------------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def _session(path: Path) -> Any:
         import onnxruntime  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
         raise ModelError(
-            f"{path.name} needs onnxruntime (pip install 'hailod[sim]', or python3-onnxruntime)"
+            f"{path.name} needs onnxruntime (pip install onnxruntime, or apt-get install python3-onnxruntime)"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
