@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import traceback
 from typing import NoReturn
 
 _GIL_KEPT = ctypes.PyDLL(None).usleep
 _GIL_RELEASED = ctypes.CDLL(None).usleep
+
+
+class Native:
+    """An object of native code. Its destructor does nothing once the interpreter is being taken apart, when the modules
+    that it would need may be gone already; what it would give back, the kernel takes back with the process."""
+
+    _interpreter_ends = staticmethod(sys.is_finalizing)
 
 
 def block(seconds: float, *, holding_gil: bool) -> None:

@@ -15,6 +15,8 @@ import stat
 import struct
 import threading
 
+from hailod.simulator.chip.foreign import Native
+
 MAX_RULES = 256
 _MAGIC = b"HLSIMv1\0"
 # Magic, whose script it is, when it came into force (seconds), jobs so far, when the chip was last reset (seconds).
@@ -25,7 +27,7 @@ _RULE = struct.Struct("<dQQ")
 SIZE = _HEADER.size + MAX_RULES * _RULE.size
 
 
-class DeviceMemory:
+class DeviceMemory(Native):
     """The record of one device. OSError when its file cannot be had, ValueError when it is not ours."""
 
     def __init__(self, path: str | None = None) -> None:
@@ -47,7 +49,7 @@ class DeviceMemory:
             self._file = -1
 
     def __del__(self) -> None:
-        if self._file >= 0:
+        if self._file >= 0 and not self._interpreter_ends():
             os.close(self._file)
 
     @property

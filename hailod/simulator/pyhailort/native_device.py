@@ -7,6 +7,7 @@ from typing import Any
 
 from hailod.simulator.chip import thermal
 from hailod.simulator.chip.device import Simulation, current
+from hailod.simulator.chip.foreign import Native
 from hailod.simulator.native import ENUMS, DvmTypes, HailoRTStatusException, NativeEnum, PowerMeasurementTypes, profile
 from hailod.simulator.pyhailort.board import DeviceArchitectureTypes
 from hailod.simulator.pyhailort.firmware import (
@@ -54,7 +55,7 @@ _BOARDS = {
 }
 
 
-class NativeDevice:
+class NativeDevice(Native):
     """An opened chip; every question fails once it is off the bus."""
 
     def __init__(self, simulation: Simulation, device_id: str) -> None:
@@ -94,6 +95,8 @@ class NativeDevice:
         return self._simulation is not None
 
     def release(self) -> None:
+        if self._interpreter_ends():
+            return
         for unsubscribe in self._subscriptions.values():
             unsubscribe()
         self._subscriptions.clear()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from hailod.simulator.chip.device import OpenDevice, Simulation
-from hailod.simulator.chip.foreign import abort_of_self_join
+from hailod.simulator.chip.foreign import Native, abort_of_self_join
 from hailod.simulator.chip.pipeline import Deliver, Job, Pipeline, copied
 from hailod.simulator.native import HailoRTStatusException
 from hailod.simulator.networks.network import HefInfo, NmsSettings, Program, masked_layout
@@ -20,7 +20,7 @@ INVALID_OPERATION = 6
 NETWORK_GROUP_NOT_ACTIVATED = 69
 
 
-class NativeConfiguredInferModel:
+class NativeConfiguredInferModel(Native):
     """A model on the device. Its end aborts what is in flight and waits for the last callback."""
 
     def __init__(
@@ -51,7 +51,8 @@ class NativeConfiguredInferModel:
         self._pipeline.start()
 
     def __del__(self) -> None:
-        self.close()
+        if not self._interpreter_ends():
+            self.close()
 
     def close(self) -> None:
         """Be destructed, with the GIL released; harmless when it was. From its own callback that aborts the process."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from hailod.simulator.chip.device import OpenDevice, Simulation, current
-from hailod.simulator.chip.foreign import block
+from hailod.simulator.chip.foreign import Native, block
 from hailod.simulator.native import HailoRTStatusException, SchedulingAlgorithm, StreamInterface, profile
 from hailod.simulator.networks.network import Network
 from hailod.simulator.pyhailort import hef as hefs
@@ -31,7 +31,7 @@ NOT_SUPPORTED = 79
 SOC_ACCELERATORS = ("hailo10h", "hailo15h", "hailo15m", "hailo15l")
 
 
-class NativeVDevice:
+class NativeVDevice(Native):
     """The open device, and whether a scheduler runs on it."""
 
     def __init__(self, simulation: Simulation, device: OpenDevice, scheduled: bool) -> None:
@@ -104,7 +104,7 @@ class NativeVDevice:
 
     def release(self) -> None:
         # A forked copy owns nothing.
-        if os.getpid() != self._owner:
+        if self._interpreter_ends() or os.getpid() != self._owner:
             return
         for group in self._groups:
             group.close()
