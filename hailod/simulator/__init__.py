@@ -1,11 +1,12 @@
-"""A `hailo_platform` for machines without a device, with HailoRT 4.23's contract, its ugly parts included.
+"""A `hailo_platform` for machines without a device, with HailoRT 4.23's contract or 5.2's, its ugly parts included.
 
     from hailod import simulator
     simulator.install(simulator.SimulatorOptions(arch="hailo8l"))
     import hailo_platform
 
-A model is an `.onnx` file, run on the CPU and presented as the HEF compiled from it, or a `.sim.toml` file, which costs
-time and sees what it is told to see. The chip's time is virtual: nothing is computed slower to appear slow.
+A model is an `.onnx` file, run on the CPU and presented as the HEF compiled from it; a real `.hef`, whose outputs are
+scripted or random; or a `.sim.toml` file, which costs time and sees what it is told to see. The chip's time is virtual:
+nothing is computed slower to appear slow.
 """
 
 from __future__ import annotations
