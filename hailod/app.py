@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import signal
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from hailod.config.load import Loaded
 from hailod.config.model import ModelSettings
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
+from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
 from hailod.control.loop import Control, Parts
 from hailod.control.reports import Connection, Reports
@@ -115,11 +115,6 @@ def exit_code(reason: str) -> int:
     return 0 if reason.startswith("received") else 1
 
 
-def _event_ids(instance: str) -> Callable[[], str]:
-    numbers = itertools.count(1)
-    return lambda: f"{instance}-{next(numbers)}"
-
-
 def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Level], None]) -> Daemon:
     """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used."""
     settings = loaded.settings
@@ -161,6 +156,7 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         on_message=inbox.put_inbound,
         on_link=inbox.put,
     )
+    events = Events(topics, clock, outbox, instance)
     reports = Reports(
         topics=topics,
         clock=clock,
@@ -183,6 +179,7 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         notifier=Notifier.from_env(env),
         watched=lambda: (*engine.workers, mqtt.worker),
         set_log_level=set_log_level,
+        events=events,
     )
-    commands = Commands(topics=topics, clock=clock, outbox=outbox, event_id=_event_ids(instance))
+    commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
     return Daemon(Control(settings, plans, parts, commands), inbox, engine, cameras, mqtt)

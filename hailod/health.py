@@ -6,6 +6,7 @@ everything else is `degraded`: a missing camera or device is waited for, not die
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,17 +33,26 @@ class Code(StrEnum):
     DEVICE_CONFIGURING = "device_configuring"
     DEVICE_STUCK = "device_stuck"
     DEVICE_REJECTED = "device_rejected"
+    DEVICE_RELEASED = "device_released"
+    THERMAL_THROTTLE = "thermal_throttle"
     CAMERA_LOST = "camera_lost"
     CAMERA_ENDED = "camera_ended"
     CAMERA_BEHIND = "camera_behind"
     CAMERA_STUCK = "camera_stuck"
     CAMERA_STALE = "camera_stale"
+    CAMERA_FROZEN = "camera_frozen"
+    CAMERA_CORRUPT = "camera_corrupt"
     BROKER_DOWN = "broker_down"
     MODEL_FAILED = "model_failed"
+    MODEL_LOST = "model_lost"
+    MODEL_QUARANTINED = "model_quarantined"
     DECODE_ERRORS = "decode_errors"
     HOST_BOUND = "host_bound"
     SIMULATED = "simulated"
     WORKER_LATE = "worker_late"
+    STATE_UNSAVED = "state_unsaved"
+    STATE_DISCARDED = "state_discarded"
+    CLOCK_UNSYNCED = "clock_unsynced"
 
 
 DEVICE_CODES = frozenset(code for code in Code if code.startswith("device_"))
@@ -50,18 +60,23 @@ DEVICE_CODES = frozenset(code for code in Code if code.startswith("device_"))
 # A person must act: reboot, replace the HEF or the versions.
 _FAILED = frozenset({Code.DEVICE_STUCK, Code.DEVICE_REJECTED})
 # Said, but nothing is wrong.
-_HARMLESS = frozenset({Code.SIMULATED})
+_HARMLESS = frozenset({Code.SIMULATED, Code.CLOCK_UNSYNCED})
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One condition: `since` in Unix seconds, `subject` the camera or model it concerns, `text` what is wrong and what
-    to do about it."""
+    """One condition: `since` in Unix seconds, `subject` the camera or model it concerns, `text` what is wrong.
+
+    `doing` is what hailod does about it, `fix` what a person can do; `count` is how often it has come since the start.
+    """
 
     code: Code
     since: float
     text: str
     subject: str | None = None
+    doing: str = ""
+    fix: str = ""
+    count: int = 1
 
     @property
     def state(self) -> State:
@@ -72,10 +87,14 @@ class Reason:
 
     def document(self) -> dict[str, object]:
         """As an entry of `reasons` in the health message."""
-        entry: dict[str, object] = {"code": str(self.code), "since": round(self.since, 3), "text": self.text}
-        if self.subject is not None:
-            entry["subject"] = self.subject
-        return entry
+        entry: dict[str, object] = {
+            "code": str(self.code),
+            "since": round(self.since, 3),
+            "count": self.count,
+            "text": self.text,
+        }
+        optional = {"subject": self.subject or "", "doing": self.doing, "fix": self.fix}
+        return entry | {key: value for key, value in optional.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +121,24 @@ class Health:
 
     def __init__(self) -> None:
         self._reasons: dict[tuple[Code, str | None], Reason] = {}
+        self._counts: Counter[tuple[Code, str | None]] = Counter()
 
     @property
     def state(self) -> State:
         return _worst(self._reasons.values())
 
-    def raise_(self, code: Code, text: str, now: float, subject: str | None = None) -> Transition | None:
-        """Note that a condition stands; a repeat keeps `since`, takes the new text and is no transition."""
+    def raise_(
+        self, code: Code, text: str, now: float, subject: str | None = None, *, doing: str = "", fix: str = ""
+    ) -> Transition | None:
+        """Note that a condition stands; a repeat keeps `since`, takes the new words and is no transition."""
         key = (Code(code), subject)
         known = self._reasons.get(key)
         before = self.state
-        reason = Reason(key[0], known.since if known else now, _bounded(text), subject)
+        if known is None:
+            self._counts[key] += 1
+        since = known.since if known else now
+        words = [_bounded(said) for said in (text, doing, fix)]
+        reason = Reason(key[0], since, words[0], subject, words[1], words[2], self._counts[key])
         self._reasons[key] = reason
         return None if known else Transition(reason, True, before, self.state)
 
@@ -128,9 +154,19 @@ class Health:
         return tuple(transition for transition in cleared if transition is not None)
 
     def forget(self, subject: str) -> tuple[Transition, ...]:
-        """Clear all that concerns a camera or model that is no more."""
+        """Clear all that concerns a camera or model that is no more, and how often it was."""
         codes = [code for code, other in self._reasons if other == subject]
-        return self.clear_all(codes, subject)
+        cleared = self.clear_all(codes, subject)
+        for key in [key for key in self._counts if key[1] == subject]:
+            del self._counts[key]
+        return cleared
+
+    def counts(self) -> dict[str, int]:
+        """How often each code has come since the start, over all subjects that are still known."""
+        totals: Counter[str] = Counter()
+        for (code, _), count in self._counts.items():
+            totals[str(code)] += count
+        return dict(totals)
 
     def snapshot(self) -> Snapshot:
         """The state and its reasons, at most MAX_REASONS of them."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from hailod.clock import Clock
 from hailod.config.model import CameraSettings, Settings
 from hailod.control import transactions
+from hailod.control.events import Events
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.transactions import Refused, Succeeded, Transaction, Verdict
 from hailod.device.events import LinkEvent
@@ -61,11 +61,11 @@ class _UnderWay:
 class Commands:
     """The command queue. Used by the control thread."""
 
-    def __init__(self, *, topics: Topics, clock: Clock, outbox: Outbox, event_id: Callable[[], str]) -> None:
+    def __init__(self, *, topics: Topics, clock: Clock, outbox: Outbox, events: Events) -> None:
         self._topics = topics
         self._clock = clock
         self._outbox = outbox
-        self._event_id = event_id
+        self._events = events
         self._limit = commands.RateLimit(clock)
         self._cache = ReplyCache(clock)
         self._waiting: deque[Request] = deque()
@@ -176,7 +176,7 @@ class Commands:
             self._succeed(request, answer | ({"dry_run": True} if request.dry_run else {}))
             return
         before = settings.model_of(camera) if camera is not None else settings.default_model
-        self._event("model_changing", {"from": before, "to": model, "camera": camera})
+        self._events.node("model_changing", **{"from": before, "to": model, "camera": camera})
         self._begin(request, transactions.ModelSwap(desk, changed, model))
 
     def _begin(self, request: Request, transaction: Transaction) -> None:
@@ -192,8 +192,8 @@ class Commands:
             self._succeed(request, verdict.data)
             if isinstance(request.command, ModelSwap):
                 took = round((self._clock.monotonic() - request.origin.received) * 1000)
-                details = {"to": request.command.model, "camera": request.command.camera, "took_ms": took, "by": "cmd"}
-                self._event("model_changed", details)
+                to, camera = request.command.model, request.command.camera
+                self._events.node("model_changed", to=to, camera=camera, took_ms=took, by="cmd")
         else:
             self._fail(request, _error(verdict), rolled_back=isinstance(request.command, ModelSwap))
 
@@ -222,14 +222,9 @@ class Commands:
         if origin.reply_to is not None:
             self._outbox.reply(origin.reply_to, reply)
         if origin.reply_to is None or error.code == "retained_ignored":
-            event = commands.failed_event(origin, error, self._event_id(), self._clock)
-            self._outbox.event(self._topics.event, event)
+            self._events.node("command_failed", **commands.failure(origin, error))
         if origin.reply_to is None and self._desk is not None:
             self._desk.tell_settings()
-
-    def _event(self, event_type: str, details: Mapping[str, object]) -> None:
-        event = payloads.event(event_type, ts=self._clock.wall(), event_id=self._event_id(), **details)
-        self._outbox.event(self._topics.event, event)
 
 
 def _known(**facts: str | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ from hailod.clock import Clock
 from hailod.config.model import Settings
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
+from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.reports import Reports
 from hailod.device.events import (
@@ -77,6 +78,7 @@ class Parts:
     notifier: Notifier
     watched: Callable[[], tuple[Worker, ...]]
     set_log_level: Callable[[Level], None]
+    events: Events
 
 
 class Control:
@@ -325,8 +327,9 @@ class Control:
         else:
             self._note(self._parts.health.clear(condition.code, condition.camera))
 
-    def _raise(self, code: Code, text: str, subject: str | None = None) -> None:
-        self._note(self._parts.health.raise_(code, text, self._parts.clock.wall(), subject))
+    def _raise(self, code: Code, text: str, subject: str | None = None, *, doing: str = "", fix: str = "") -> None:
+        now = self._parts.clock.wall()
+        self._note(self._parts.health.raise_(code, text, now, subject, doing=doing, fix=fix))
 
     def _note(self, transition: Transition | None) -> None:
         """One line per change of health, and systemd's status line."""

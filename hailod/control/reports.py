@@ -91,7 +91,7 @@ class Reports:
         document = payloads.health(
             ts=self._clock.wall(),
             state=snapshot.state.value,
-            reasons=[payloads.Reason(r.code.value, r.since, r.text) for r in snapshot.reasons],
+            reasons=[reason.document() for reason in snapshot.reasons],
             uptime_s=self._clock.monotonic() - self._started,
             device_restarts=self._engine.link.restarts,
             reconnects=self._connection().reconnects,

@@ -27,7 +27,7 @@ from hailod.errors import CommandError
 from hailod.mqtt import strict_json
 from hailod.mqtt.bucket import TokenBucket
 from hailod.mqtt.messages import Inbound, ReplyTo
-from hailod.mqtt.payloads import VERSION, Payload, event
+from hailod.mqtt.payloads import VERSION, Payload
 from hailod.mqtt.topics import Kind, Target, Topics
 
 MAX_BYTES = 8192
@@ -190,10 +190,10 @@ def error(origin: Origin, refused: CommandError, clock: Clock) -> Payload:
     return {**_head(origin, "error"), "error": _describe(refused), **_times(origin, clock)}
 
 
-def failed_event(origin: Origin, refused: CommandError, event_id: str, clock: Clock) -> Payload:
-    """The event `command_failed`: all that a failed `set/...` is answered with beside the unchanged settings."""
-    details = {"cmd": origin.name, "camera": origin.camera, **_describe(refused)}
-    return event("command_failed", ts=clock.wall(), event_id=event_id, **details)
+def failure(origin: Origin, refused: CommandError) -> Payload:
+    """The details of the event `command_failed`: all that a failed `set/...` is answered with beside the unchanged
+    settings."""
+    return {"cmd": origin.name, "camera": origin.camera, **_describe(refused)}
 
 
 class RateLimit:

@@ -39,15 +39,6 @@ class DeviceIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why health is not `ok`: a stable code for machines, text for people, and since when (Unix seconds)."""
-
-    code: str
-    since: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class CameraRates:
     """A camera's share of `metrics`: frames per second in and out, and what was dropped since the start."""
 
@@ -110,18 +101,18 @@ def health(
     *,
     ts: float,
     state: HealthState,
-    reasons: Sequence[Reason],
+    reasons: Sequence[Mapping[str, object]],
     uptime_s: float,
     device_restarts: int,
     reconnects: int,
     dropped: Mapping[str, int],
 ) -> Payload:
-    """`N/health`."""
+    """`N/health`. A reason is a stable `code` for machines, `text` for people, `since` when (Unix time), and more."""
     return {
         "v": VERSION,
         "ts": number(ts, 3),
         "state": state,
-        "reasons": [{"code": r.code, "since": number(r.since), "text": r.text} for r in reasons],
+        "reasons": [dict(reason) for reason in reasons],
         "uptime_s": int(uptime_s),
         "device_restarts": device_restarts,
         "mqtt": {"reconnects": reconnects, "dropped": dict(dropped)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from hailod.clock import FakeClock
 from hailod.control.commands import ACCEPT_AFTER_S, Commands
+from hailod.control.events import Events
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.device.events import DeviceDown, LinkEvent, ModelFailed, ModelReady
 from hailod.device.recovery import Fault
@@ -31,9 +31,8 @@ class Rig:
         self.clock = FakeClock()
         self.outbox = Outbox(TOPICS, self.clock)
         self.outbox.online()
-        numbers = itertools.count(1)
         self.commands = Commands(
-            topics=TOPICS, clock=self.clock, outbox=self.outbox, event_id=lambda: f"e-{next(numbers)}"
+            topics=TOPICS, clock=self.clock, outbox=self.outbox, events=Events(TOPICS, self.clock, self.outbox, "e")
         )
         self.desk = FakeDesk()
 

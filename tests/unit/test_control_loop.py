@@ -12,6 +12,7 @@ import pytest
 from hailod.clock import FakeClock
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
+from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
 from hailod.control.loop import BURST, TROUBLE_HOLD_S, Control, Parts
 from hailod.control.reports import Connection, Reports
@@ -47,6 +48,7 @@ class Rig:
         self.levels: list[str] = []
         self.settings = settings()
         outbox = Outbox(TOPICS, clock)
+        events = Events(TOPICS, clock, outbox, "0000")
         stats = Stats(clock.monotonic())
         publisher = Publisher(outbox, TOPICS, clock, stats)
         self.engine = Engine(
@@ -90,9 +92,10 @@ class Rig:
             notifier=Notifier.from_env({}),
             watched=lambda: tuple(self.watched),
             set_log_level=self.levels.append,
+            events=events,
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
-        commands = Commands(topics=TOPICS, clock=clock, outbox=outbox, event_id=lambda: "e")
+        commands = Commands(topics=TOPICS, clock=clock, outbox=outbox, events=events)
         self.control = Control(self.settings, plans, parts, commands)
         self.control.apply(self.settings)
 

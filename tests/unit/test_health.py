@@ -21,12 +21,32 @@ def test_one_transition_for_each_change() -> None:
     assert (came.raised, came.before, came.after) == (True, State.OK, State.DEGRADED)
     assert health.raise_(Code.CAMERA_LOST, "refused", 20.0, "front") is None
     (reason,) = health.snapshot().reasons
-    assert reason.document() == {"code": "camera_lost", "since": 10.0, "text": "refused", "subject": "front"}
+    assert reason.document() == {
+        "code": "camera_lost",
+        "since": 10.0,
+        "count": 1,
+        "text": "refused",
+        "subject": "front",
+    }
     went = health.clear(Code.CAMERA_LOST, "front")
     assert went is not None
     assert (went.raised, went.before, went.after) == (False, State.DEGRADED, State.OK)
     assert went.reason.since == 10.0
     assert health.clear(Code.CAMERA_LOST, "front") is None
+
+
+def test_says_how_often_and_what_to_do() -> None:
+    """A person reads how often it was, what is being done about it and what they can do."""
+    health = Health()
+    for now in (1.0, 2.0):
+        health.raise_(Code.CAMERA_LOST, "refused", now, "front", doing="trying again", fix="check the port")
+        last = health.snapshot().reasons[0].document()
+        health.clear(Code.CAMERA_LOST, "front")
+    assert (last["count"], last["doing"], last["fix"]) == (2, "trying again", "check the port")
+    health.raise_(Code.CAMERA_LOST, "refused", 3.0, "back")
+    assert health.counts() == {"camera_lost": 3}
+    health.forget("front")
+    assert health.counts() == {"camera_lost": 1}
 
 
 def test_subjects_are_apart() -> None:

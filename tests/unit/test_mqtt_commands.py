@@ -239,10 +239,9 @@ def test_replies_are_the_contracts() -> None:
 
 
 def test_failed_setting_is_an_event() -> None:
-    """A refused `set/...` is told as `command_failed` with code, field and camera."""
+    """What `command_failed` tells of a refused `set/...`: code, field and camera."""
     refusal = refused("cam/front/set/threshold", "2")
-    event = commands.failed_event(refusal.origin, refusal.error, "01JD", FakeClock())
-    assert event["event_type"] == "command_failed"
+    event = commands.failure(refusal.origin, refusal.error)
     assert (event["cmd"], event["camera"], event["code"], event["field"]) == (
         "set/threshold",
         "front",

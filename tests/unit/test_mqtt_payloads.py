@@ -120,7 +120,7 @@ def test_info_and_health_are_the_contracts_examples() -> None:
     healthy = payloads.health(
         ts=1.0,
         state="degraded",
-        reasons=[payloads.Reason("thermal_throttle", 1795289000.123, "chip at 98 °C")],
+        reasons=[{"code": "thermal_throttle", "since": 1795289000.1, "text": "chip at 98 °C"}],
         uptime_s=86400.7,
         device_restarts=1,
         reconnects=2,
