@@ -11,7 +11,13 @@ HailodError
 │  ├─ DeviceRejected       wrong HEF, chip or versions: name the fix, do not loop
 │  ├─ SessionLost          the ConfiguredInferModel is dead: a new one is needed
 │  ├─ DeviceLost           the host process or the driver failed: a new process is needed
-│  └─ DeviceHung           no sign of life: kill the process
+│  ├─ DeviceHung           no sign of life: kill the process
+│  └─ DeviceTooHot         the chip stopped itself: wait until it has cooled
+├─ InferenceError          one frame that has no result; which frame, whose, and what is done about it
+│  ├─ InferenceTimeoutError   no answer in time: wait again, then skip the frame
+│  ├─ InferenceSubmitError    the device did not take it: restart the device, try the frame once more
+│  ├─ InferenceWaitError      the device took it and failed: try it once more while it is fresh, then skip it
+│  └─ InferencePipelineError  the synchronous pipeline failed: fatal
 ├─ ModelError              a model file or manifest that cannot be used here
 ├─ DecodeError             outputs that the decoder cannot believe: wrong model or our bug
 └─ CommandError            a remote command that was refused; belongs in the reply
@@ -78,6 +84,58 @@ class DeviceLost(DeviceError):
 
 class DeviceHung(DeviceError):
     """The device host shows no sign of life."""
+
+
+class DeviceTooHot(DeviceError):
+    """The chip's firmware stopped all dataflow to protect it."""
+
+
+class InferenceError(HailodError):
+    """One frame has no result. `__cause__` is the device's error, with HailoRT's status where there is one.
+
+    `source` is the camera or file, `frame` its number there, `action` what is to be done; `str()` shows all of it.
+    """
+
+    action = ""
+
+    def __init__(self, source: str, frame: int, cause: BaseException | None = None) -> None:
+        super().__init__(source, frame)
+        self.source = source
+        self.frame = frame
+        self.__cause__ = cause
+
+    @property
+    def status(self) -> int | None:
+        """HailoRT's status number, None where it has none."""
+        return getattr(self.__cause__, "status", None)
+
+    def __str__(self) -> str:
+        cause = "" if self.__cause__ is None else f": {self.__cause__}"
+        return f"{self.source}, frame {self.frame}{cause}; {self.action}"
+
+
+class InferenceTimeoutError(InferenceError):
+    """No answer came within the time that the device has."""
+
+    action = "wait for it again, then skip the frame"
+
+
+class InferenceSubmitError(InferenceError):
+    """`run_async` refused the frame, and with that the configured model is dead."""
+
+    action = "restart the device and try the frame once more"
+
+
+class InferenceWaitError(InferenceError):
+    """The device took the frame and its completion is an error, or it died with it."""
+
+    action = "try the frame once more while it is fresh, then skip it"
+
+
+class InferencePipelineError(InferenceError):
+    """The synchronous pipeline failed; it has no second chance."""
+
+    action = "end the run: a synchronous pipeline does not recover"
 
 
 class ModelError(HailodError):

@@ -33,6 +33,7 @@ class Code(StrEnum):
     DEVICE_CONFIGURING = "device_configuring"
     DEVICE_STUCK = "device_stuck"
     DEVICE_REJECTED = "device_rejected"
+    DEVICE_HOT = "device_hot"
     DEVICE_RELEASED = "device_released"
     THERMAL_THROTTLE = "thermal_throttle"
     CAMERA_LOST = "camera_lost"

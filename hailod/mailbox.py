@@ -8,6 +8,8 @@ One lock guards the boxes and the counts, so that the books balance in every sna
 `in flight` is what waits in the box plus what was taken and is not finished. In a live box a frame that finds no room
 displaces the oldest (`superseded`). In a lossless box (offline work) `offer` blocks until there is room or the box is
 closed, and nothing expires.
+
+A frame whose inference failed may be put back, in front of what waits: it is in flight again, not ended.
 """
 
 from __future__ import annotations
@@ -44,10 +46,11 @@ class Skip(StrEnum):
 
 
 class Item(NamedTuple):
-    """One frame for one model, between `offer` and `finish`."""
+    """One frame for one model, between `offer` and `finish`. `tries`: how often it failed before."""
 
     frame: Frame
     model: str
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,13 @@ class CameraCounts:
 
 @dataclass(frozen=True, slots=True)
 class PairCounts:
-    """The books of one camera and model since the start of the daemon."""
+    """The books of one camera and model since the start of the daemon. `retried` frames were put back, not ended."""
 
     offered: int
     waiting: int
     taken: int
     ended: Mapping[str, int]
+    retried: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -107,6 +111,7 @@ class _Box:
     offered: int = 0
     taken: int = 0
     ended: Counter[str] = field(default_factory=Counter)
+    retried: int = 0
 
 
 class Mailboxes:
@@ -227,6 +232,48 @@ class Mailboxes:
                 box.ended[outcome] += 1
                 assert box.taken >= 0, "an item was finished twice"
 
+    def put_back(self, items: Sequence[Item], *, max_age: float, failed: bool, retries: int) -> list[Item]:
+        """Have items that were taken sent again; returns those that cannot be, and they have ended.
+
+        `failed`: by an attempt, of which each item may have `retries` more; else they were never sent. A frame comes
+        back in front of those that wait, unless it is too old or newer ones have taken its place.
+        """
+        ended: list[Item] = []
+        with self._lock:
+            oldest = self._clock.monotonic() - max_age
+            for item in reversed(items):
+                outcome = self._hopeless(item, oldest, failed, retries)
+                box = self._boxes[item.frame.camera, item.model]
+                box.taken -= 1
+                assert box.taken >= 0, "an item was finished twice"
+                if outcome is not None:
+                    box.ended[outcome] += 1
+                    ended.append(item)
+                    continue
+                box.retried += failed
+                box.items.appendleft(item._replace(tries=item.tries + failed))
+                self._pending[item.model] += 1
+                self._offers += 1
+            if self._has_room and len(ended) < len(items):
+                self._alarm.ring()
+        ended.reverse()
+        return ended
+
+    def _hopeless(self, item: Item, oldest: float, failed: bool, retries: int) -> Outcome | None:
+        """How an item ends that cannot be sent again; None for one that can. The lock is held."""
+        camera = item.frame.camera
+        if self._closed or item.model not in self._cameras[camera].route:
+            return Outcome.ABANDONED
+        if failed and item.tries >= retries:
+            return Outcome.FAILED
+        if self._lossless:
+            return None
+        if item.frame.captured < oldest:
+            return Outcome.FAILED if failed else Outcome.EXPIRED
+        if len(self._boxes[camera, item.model].items) >= self._depth:
+            return Outcome.FAILED if failed else Outcome.SUPERSEDED
+        return None
+
     def wait(self, timeout: float | None, *, seen: int | None) -> None:
         """Sleep until kicked or until the time is over; with `seen`, also until there were more offers than those.
 
@@ -260,7 +307,7 @@ class Mailboxes:
                     for name, entry in self._cameras.items()
                 },
                 {
-                    pair: PairCounts(box.offered, len(box.items), box.taken, dict(box.ended))
+                    pair: PairCounts(box.offered, len(box.items), box.taken, dict(box.ended), box.retried)
                     for pair, box in self._boxes.items()
                 },
             )

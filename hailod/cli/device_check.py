@@ -19,6 +19,7 @@ from hailod.clock import Clock
 from hailod.config.load import Loaded
 from hailod.config.model import DeviceSettings, PipelineSettings
 from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady
+from hailod.device.flight import FlightEvent
 from hailod.device.spawner import HostEvent
 from hailod.errors import ModelError
 from hailod.pipeline.engine import Engine, ModelPlan
@@ -62,7 +63,7 @@ class DeviceTrial:
             return self._outcome
 
     def _run(self) -> Outcome:
-        hosts: queue.SimpleQueue[HostEvent] = queue.SimpleQueue()
+        hosts: queue.SimpleQueue[HostEvent | FlightEvent] = queue.SimpleQueue()
         events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         engine = Engine(
             self._settings,

@@ -98,6 +98,8 @@ class SimulatedSettings(Section):
 
     arch: Annotated[Literal["hailo8", "hailo8l"], Reach.DEVICE] = "hailo8"
     configure_s: Annotated[float, Field(ge=0.0, le=60.0), Reach.DEVICE] = 0.2
+    # How long it takes to open the device.
+    open_s: Annotated[float, Field(ge=0.0, le=60.0), Reach.DEVICE] = 0.0
     # Daemons of one user that simulate the same serial contend for the same device, as they would for a real one.
     serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"), Reach.DEVICE] = "HLSIM00000000001"
     # A TOML file of scripted failures (`hailod.simulator.Faults`), to see how the daemon takes them. Read at each start
@@ -110,6 +112,47 @@ class SimulatedSettings(Section):
         if value is not None and not value.is_absolute():
             raise ValueError("faults is an absolute path")
         return value
+
+
+class RecoverySettings(Section):
+    """`[device.recovery]`: how a fault is answered; `hailod/device/recovery.py` has the ladder. Times in seconds."""
+
+    # A frame whose inference failed is sent again so often, while it is fresh. A second time would only serve frames
+    # that kill the device.
+    frame_retries: Annotated[int, Field(ge=0, le=3), Reach.LIVE] = 1
+    # A dead model is dropped by its destructor, which waits 10 s per queue place on a hung device; a new process is
+    # quicker than that.
+    unload_timeout: Annotated[float, Field(ge=0.5, le=60.0), Reach.LIVE] = 5.0
+    # A model that fails within so many seconds of its first result has failed again at once.
+    settle_after: Annotated[float, Field(ge=0.0, le=600.0), Reach.LIVE] = 10.0
+    # So many losses in a row, with other models well on the same device, are the model's own fault.
+    losses_to_quarantine: Annotated[int, Field(ge=2, le=100), Reach.LIVE] = 3
+    # So many undecodable outputs in a row are no accident: a tenth of a second at 100 FPS, ten seconds at 1 FPS.
+    garbage_to_quarantine: Annotated[int, Field(ge=1, le=10_000), Reach.LIVE] = 10
+    # A model in quarantine, or refused, is tried again so often; sooner when its file changes.
+    rejected_retry: Annotated[float, Field(ge=1.0, le=86_400.0), Reach.LIVE] = 600.0
+    # A minute of results: the next fault is a first one.
+    healthy_after: Annotated[float, Field(ge=1.0, le=3600.0), Reach.LIVE] = 60.0
+    # A killed process is gone within milliseconds; one that is not is held by the driver.
+    kill_timeout: Annotated[float, Field(ge=0.2, le=60.0), Reach.LIVE] = 1.0
+
+
+class ThermalSettings(Section):
+    """`[device.thermal]`: load is shed before the chip protects itself (104 degrees: slower, 120: off)."""
+
+    # Where shedding begins (degrees Celsius), and how much further each of the three steps lies: 75, 50, 25 % of the
+    # rate. The chip's own limit must not be reached by the last one.
+    shed_at: Annotated[float, Field(ge=40.0, le=104.0), Reach.LIVE] = 92.0
+    shed_step: Annotated[float, Field(ge=0.5, le=20.0), Reach.LIVE] = 4.0
+    # A step is left so much below where it was entered, and kept for so many seconds at least.
+    hysteresis: Annotated[float, Field(ge=0.5, le=30.0), Reach.LIVE] = 5.0
+    hold: Annotated[float, Field(ge=0.0, le=600.0), Reach.LIVE] = 10.0
+    # After the chip stopped itself: resumed below this.
+    resume_below: Annotated[float, Field(ge=20.0, le=110.0), Reach.LIVE] = 95.0
+    # And where the temperature cannot be read: after so long.
+    resume_after: Annotated[float, Field(ge=1.0, le=3600.0), Reach.LIVE] = 60.0
+    # How often the chip is asked.
+    interval: Annotated[float, Field(ge=0.2, le=60.0), Reach.DEVICE] = 2.0
 
 
 class DeviceSettings(Section):
@@ -128,6 +171,8 @@ class DeviceSettings(Section):
     configure_timeout: Annotated[float, Field(ge=1.0, le=300.0), Reach.LIVE] = 30.0
     backoff_initial: Annotated[float, Field(ge=0.05, le=60.0), Reach.LIVE] = 0.5
     backoff_max: Annotated[float, Field(ge=0.1, le=600.0), Reach.LIVE] = 30.0
+    recovery: RecoverySettings = RecoverySettings()
+    thermal: ThermalSettings = ThermalSettings()
     simulated: SimulatedSettings = SimulatedSettings()
 
 

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 
 from hailod.device.events import LinkEvent
+from hailod.device.flight import FlightEvent
 from hailod.device.spawner import HostEvent
 from hailod.mqtt.messages import Inbound, LinkState
 from hailod.pipeline.camera import CameraState
@@ -22,7 +23,7 @@ class Quit:
     reason: str
 
 
-Event = Inbound | LinkState | HostEvent | LinkEvent | CameraState | ModelTrouble | Quit
+Event = Inbound | LinkState | HostEvent | FlightEvent | LinkEvent | CameraState | ModelTrouble | Quit
 
 
 class Inbox:

@@ -15,28 +15,22 @@ from hailod.clock import Clock
 from hailod.config.model import Settings
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
+from hailod.control.conditions import Conditions
+from hailod.control.device import DeviceNews
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.reports import Reports
-from hailod.device.events import (
-    DeviceDown,
-    DeviceStuck,
-    DeviceUp,
-    LinkEvent,
-    ModelFailed,
-    ModelReady,
-    ModelUnloaded,
-)
-from hailod.device.recovery import Fault
+from hailod.device.events import DeviceUp, LinkEvent, ModelReady, ModelUnloaded
+from hailod.device.flight import Drained, SessionFailed
 from hailod.device.spawner import HostExited, HostFailed, HostMessage, HostStarted, HostStopped
 from hailod.geometry import View
-from hailod.health import DEVICE_CODES, Code, Health, State, Transition
+from hailod.health import Code, Health, Transition
 from hailod.logs import Level
 from hailod.mqtt.messages import Inbound, LinkState
 from hailod.pipeline.camera import CameraState
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
-from hailod.pipeline.results import QUARANTINE_AFTER, ModelTrouble
+from hailod.pipeline.results import ModelTrouble
 from hailod.pipeline.service import CameraRules
 from hailod.sd import Notifier
 from hailod.worker import Worker
@@ -48,20 +42,7 @@ TICK_S = 0.1
 BURST = 200
 # A broker that starts together with us gets so long.
 BROKER_PATIENCE_S = 5.0
-# So long after the last outputs that could not be decoded they are over.
-TROUBLE_HOLD_S = 60.0
-_MODEL_CODES = frozenset({Code.MODEL_FAILED, Code.DECODE_ERRORS})
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
-# A start is no trouble, but until it is over the node does not do its work.
-_PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING})
-_LEVELS = {State.OK: "info", State.DEGRADED: "warning", State.FAILED: "error"}
-_CODE_OF = {
-    Fault.UNAVAILABLE: Code.DEVICE_UNAVAILABLE,
-    Fault.REJECTED: Code.DEVICE_REJECTED,
-    Fault.SESSION_LOST: Code.DEVICE_LOST,
-    Fault.DEVICE_LOST: Code.DEVICE_LOST,
-    Fault.HUNG: Code.DEVICE_HUNG,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +76,8 @@ class Control:
         self._watchdog_s: float | None = None
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
-        self._trouble_over: dict[str, float] = {}
+        self._conditions = Conditions(parts.health, parts.clock, parts.notifier)
+        self._device = DeviceNews(parts.clock, parts.engine, self._conditions, parts.events)
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
 
@@ -109,8 +91,8 @@ class Control:
         self._broker_due = now + BROKER_PATIENCE_S
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
-            self._note(parts.health.raise_(Code.SIMULATED, "the device is simulated", parts.clock.wall()))
-        self._raise(Code.DEVICE_STARTING, "the device is being opened")
+            self._conditions.raise_(Code.SIMULATED, "the device is simulated")
+        self._device.starting()
         self.apply(self._settings)
         parts.engine.start()
         reports = parts.reports
@@ -144,8 +126,8 @@ class Control:
         match event:
             case HostStarted() | HostFailed() | HostMessage() | HostStopped() | HostExited():
                 self._parts.engine.handle(event)
-            case DeviceUp() | DeviceDown() | DeviceStuck() | ModelReady() | ModelFailed() | ModelUnloaded():
-                self._device(event)
+            case SessionFailed() | Drained():
+                self._parts.engine.handle(event)
             case CameraState():
                 for condition in self._parts.cameras.handle(event):
                     self._weigh(condition)
@@ -154,41 +136,19 @@ class Control:
             case LinkState():
                 self._broker(event)
             case ModelTrouble():
-                self._trouble(event)
+                self._device.trouble(event)
             case Quit(reason=reason):
                 self._quit = reason
+            case _:
+                self._device_event(event)
 
-    def _device(self, event: LinkEvent) -> None:
+    def _device_event(self, event: LinkEvent) -> None:
         """What the engine reports about device and models."""
-        match event:
-            case DeviceUp(identity=identity):
-                log.info("device open", **{key: value for key, value in identity.items() if value})
-                if self._parts.engine.wanted:
-                    self._raise(Code.DEVICE_CONFIGURING, "models are being loaded")
-                self._clear_device(keep=Code.DEVICE_CONFIGURING)
-                self._parts.reports.info(self._settings)
-            case DeviceDown():
-                self._device_down(event)
-            case DeviceStuck(pid=pid):
-                text = f"device host {pid} does not die: its driver holds it; reboot the machine"
-                self._raise(Code.DEVICE_STUCK, text)
-            case ModelReady(session=session, took_ms=took_ms):
-                log.info(
-                    "model in service",
-                    model=session.spec.name,
-                    took_ms=took_ms,
-                    batch=session.batch_size,
-                    window=session.window,
-                )
-                self._note(self._parts.health.clear(Code.MODEL_FAILED, session.spec.name))
-                self._parts.reports.models(self._plans)
-            case ModelFailed(name=name, error=error):
-                self._raise(Code.MODEL_FAILED, f"model {name}: {error}", name)
-            case ModelUnloaded(name=name):
-                log.info("model unloaded", model=name)
-                self._parts.reports.models(self._plans)
-        if not isinstance(event, DeviceUp) and self._settled():
-            self._note(self._parts.health.clear(Code.DEVICE_CONFIGURING))
+        self._device.hear(event)
+        if isinstance(event, DeviceUp):
+            self._parts.reports.info(self._settings)
+        elif isinstance(event, ModelReady | ModelUnloaded):
+            self._parts.reports.models(self._plans)
         self._commands.device_event(event)
 
     def tick(self, now: float) -> None:
@@ -201,9 +161,7 @@ class Control:
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
-        for model in [model for model, over in self._trouble_over.items() if now >= over]:
-            del self._trouble_over[model]
-            self._note(parts.health.clear(Code.DECODE_ERRORS, model))
+        self._device.tick(now)
         for worker in parts.watched():
             if worker.failure is not None:
                 # It has logged its traceback. Without it the daemon would be blind: better a new one.
@@ -260,6 +218,7 @@ class Control:
         self._settings = settings
         parts.set_log_level(settings.log_level)
         parts.publisher.configure(settings.mqtt.detections_max_hz)
+        parts.engine.configure(settings.device, settings.pipeline)
         self._want()
         rules = {
             name: CameraRules(
@@ -284,25 +243,7 @@ class Control:
         if self._beside is not None:
             names.add(self._beside)
         self._parts.engine.want({name: self._plans[name] for name in sorted(names)})
-        for reason in self._parts.health.snapshot().reasons:
-            if reason.code in _MODEL_CODES and reason.subject not in names:
-                self._note(self._parts.health.clear(reason.code, reason.subject))
-
-    def _settled(self) -> bool:
-        refused = {r.subject for r in self._parts.health.snapshot().reasons if r.code is Code.MODEL_FAILED}
-        return self._parts.engine.in_service | refused >= self._parts.engine.wanted
-
-    def _device_down(self, down: DeviceDown) -> None:
-        code = Code.DEVICE_STARTING if down.asked else _CODE_OF[down.fault]
-        # The one that stands keeps its `since` while it repeats, and at no moment the node seems well.
-        self._raise(code, down.text)
-        self._clear_device(keep=code)
-        if down.retry_in is not None:
-            log.debug("device host to be started", in_s=round(down.retry_in, 2))
-
-    def _clear_device(self, keep: Code | None = None) -> None:
-        for transition in self._parts.health.clear_all(DEVICE_CODES - {keep}):
-            self._note(transition)
+        self._device.configure(self._settings.device, names)
 
     def _broker(self, link: LinkState) -> None:
         if link.connected:
@@ -313,14 +254,6 @@ class Control:
         else:
             self._raise(Code.BROKER_DOWN, f"no connection to the broker: {link.reason or 'not yet connected'}")
 
-    def _trouble(self, trouble: ModelTrouble) -> None:
-        text = f"model {trouble.model}: its outputs cannot be decoded: {trouble.error}"
-        self._raise(Code.DECODE_ERRORS, text, trouble.model)
-        self._trouble_over[trouble.model] = self._parts.clock.monotonic() + TROUBLE_HOLD_S
-        if trouble.in_a_row == QUARANTINE_AFTER:
-            self._parts.engine.quarantine(trouble.model)
-            self._raise(Code.MODEL_FAILED, f"{text}; it was taken out of service", trouble.model)
-
     def _weigh(self, condition: Condition) -> None:
         if condition.text:
             self._raise(condition.code, condition.text, condition.camera)
@@ -328,16 +261,7 @@ class Control:
             self._note(self._parts.health.clear(condition.code, condition.camera))
 
     def _raise(self, code: Code, text: str, subject: str | None = None, *, doing: str = "", fix: str = "") -> None:
-        now = self._parts.clock.wall()
-        self._note(self._parts.health.raise_(code, text, now, subject, doing=doing, fix=fix))
+        self._conditions.raise_(code, text, subject, doing=doing, fix=fix)
 
     def _note(self, transition: Transition | None) -> None:
-        """One line per change of health, and systemd's status line."""
-        if transition is None:
-            return
-        reason = transition.reason
-        level = _LEVELS[reason.state] if transition.raised and reason.code not in _PASSING else "info"
-        said = "health condition" if transition.raised else "health condition over"
-        getattr(log, level)(said, code=reason.code.value, text=reason.text, state=transition.after.value)
-        state = transition.after.value
-        self._parts.notifier.status(f"{state}: {reason.text}" if transition.raised else state)
+        self._conditions.note(transition)

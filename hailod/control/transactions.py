@@ -11,7 +11,7 @@ from typing import Protocol
 
 from hailod.config.model import Settings
 from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady
-from hailod.device.recovery import Fault
+from hailod.device.statuses import Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,17 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.device.protocol import JOB_BYTES, MAX_IN_FLIGHT, Completed, Submit
-from hailod.device.recovery import Fault, cure_of
 from hailod.device.slots import SlotPool
-from hailod.errors import DeviceError, DeviceHung, DeviceLost, DeviceRejected, DeviceUnavailable, SessionLost
+from hailod.device.statuses import Fault, Stage, cure_of
+from hailod.errors import (
+    DeviceError,
+    DeviceHung,
+    DeviceLost,
+    DeviceRejected,
+    DeviceTooHot,
+    DeviceUnavailable,
+    SessionLost,
+)
 from hailod.mailbox import Item
 from hailod.types import ModelTensors
 
@@ -40,6 +48,7 @@ EXCEPTIONS: dict[Fault, type[DeviceError]] = {
     Fault.SESSION_LOST: SessionLost,
     Fault.DEVICE_LOST: DeviceLost,
     Fault.HUNG: DeviceHung,
+    Fault.TOO_HOT: DeviceTooHot,
 }
 
 
@@ -83,21 +92,53 @@ class Batch:
 
 
 class Done(NamedTuple):
-    """The outputs in the batch's slots are valid. `started`: the host took the job up; `ended`: its callback ran."""
+    """The outputs in the batch's slots are valid. `started`: the host took the job up; `ended`: its callback ran.
+
+    `last`: nothing is in flight any more of what was being waited for.
+    """
 
     batch: Batch
     started: float
     ended: float
+    last: bool = False
 
 
 class Failed(NamedTuple):
-    """The batch has no results, and its slots are not to be used again."""
+    """The batch has no results, and its slots are not to be used again. `stage`: when it failed, None: with its host.
+
+    `last`: as in `Done`.
+    """
 
     batch: Batch
     error: DeviceError
+    stage: Stage | None = None
+    last: bool = False
 
 
 Completion = Done | Failed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionFailed:
+    """A session has had its first failure, after which HailoRT takes nothing for it any more: told once."""
+
+    session: Session
+    status: int
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Everything is home that was waited for before the host is asked for something."""
+
+
+FlightEvent = SessionFailed | Drained
+
+
+def error_of(status: int, stage: Stage) -> DeviceError:
+    """The error for a status that HailoRT returned at `stage`."""
+    cure = cure_of(status, stage)
+    return EXCEPTIONS[cure.fault](f"HailoRT status {status} ({cure.name})", status=status)
 
 
 class Flight:
@@ -116,6 +157,10 @@ class Flight:
         self._deaf = False
         self._batches: dict[int, Batch] = {}
         self._frames: Counter[int] = Counter()
+        # By session: dead ones, and since when the others have delivered.
+        self._condemned: set[int] = set()
+        self._delivering: dict[int, float] = {}
+        self._finished = 0
 
     # -- the control thread ------------------------------------------------------------------------------------------
 
@@ -127,6 +172,8 @@ class Flight:
                 self._replaced.append(self._jobs)
             self._jobs, self._generation = jobs, generation
             self._accepting = self._deaf = False
+            self._condemned.clear()
+            self._delivering.clear()
             self._changed.notify_all()
 
     def accept(self, accepting: bool) -> None:
@@ -142,6 +189,30 @@ class Flight:
             self._batches.clear()
             self._frames.clear()
         return [Failed(batch, error) for batch in batches]
+
+    def condemn(self, session: Session) -> bool:
+        """Send nothing to this session any more; whether that is news. What it holds is still to come home."""
+        with self._lock:
+            if session.key in self._condemned:
+                return False
+            self._condemned.add(session.key)
+            return True
+
+    def is_condemned(self, session: Session) -> bool:
+        """Whether nothing is sent to this session any more."""
+        with self._lock:
+            return session.key in self._condemned
+
+    def delivering_since(self, session: Session) -> float | None:
+        """When the first results of this session came; None before."""
+        with self._lock:
+            return self._delivering.get(session.key)
+
+    @property
+    def finished(self) -> int:
+        """How many frames came back with results, over all hosts."""
+        with self._lock:
+            return self._finished
 
     def close(self) -> None:
         """Wake the results thread for good."""
@@ -171,7 +242,7 @@ class Flight:
     def room(self, session: Session) -> int:
         """How many more frames `session` takes now."""
         with self._lock:
-            if not self._accepting or session.generation != self._generation or len(self._batches) >= MAX_IN_FLIGHT:
+            if not self._takes(session) or len(self._batches) >= MAX_IN_FLIGHT:
                 return 0
             return min(session.window - self._frames[session.key], session.pool.free)
 
@@ -186,7 +257,7 @@ class Flight:
         session = batch.session
         data = Submit(session.key, session.generation, batch.job, bytes(batch.slots)).pack()
         with self._lock:
-            if self._jobs is None or not self._accepting or session.generation != self._generation:
+            if self._jobs is None or not self._takes(session):
                 return SessionLost("the device is being replaced")
             batch.submitted = self._clock.monotonic()
             self._batches[batch.job] = batch
@@ -197,6 +268,7 @@ class Flight:
             except OSError as error:
                 self._leave(batch)
                 self._deaf = error.errno == errno.EAGAIN
+                self._accepting = False
                 return DeviceLost(f"device host does not listen: {error.strerror}")
         return None
 
@@ -226,10 +298,14 @@ class Flight:
             if batch is None or completed.generation != batch.session.generation:
                 return None
             self._leave(batch)
+            if not completed.status:
+                self._finished += len(batch.items)
+                self._delivering.setdefault(batch.session.key, self._clock.monotonic())
+            last = self._was_last(batch.session)
         if completed.status:
-            error_class = EXCEPTIONS[cure_of(completed.status).fault]
-            return Failed(batch, error_class(f"HailoRT status {completed.status}", status=completed.status))
-        return Done(batch, completed.started_ns / 1e9, completed.ended_ns / 1e9)
+            stage = Stage.SUBMIT if completed.refused else Stage.COMPLETION
+            return Failed(batch, error_of(completed.status, stage), stage, last)
+        return Done(batch, completed.started_ns / 1e9, completed.ended_ns / 1e9, last)
 
     def release(self) -> None:
         """The results thread is about to end and reads no more: close whatever it would have closed."""
@@ -239,6 +315,16 @@ class Flight:
                     jobs.close()
             self._replaced.clear()
             self._jobs = None
+
+    def _takes(self, session: Session) -> bool:
+        """Whether jobs may be sent to the session; the lock is held."""
+        return self._accepting and session.generation == self._generation and session.key not in self._condemned
+
+    def _was_last(self, session: Session) -> bool:
+        """Whether what just came home from the session was the last to be waited for; the lock is held."""
+        if session.key in self._condemned:
+            return not self._frames[session.key]
+        return not self._accepting and not self._batches
 
     def _leave(self, batch: Batch) -> None:
         """The batch is no longer in flight; the lock is held."""

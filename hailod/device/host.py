@@ -37,7 +37,6 @@ from hailod.errors import DeviceLost, DeviceRejected, DeviceUnavailable, HailodE
 
 PR_SET_PDEATHSIG = 1
 READY_TIMEOUT_MS = 10_000
-TELEMETRY_S = 10.0
 STATUS_INTERNAL = 8
 MAX_TEXT = 2000
 # INVALID_ARGUMENT and INVALID_OPERATION: how configure() refuses thresholds for an NMS that does not run on the host.
@@ -70,6 +69,8 @@ class Host:
         self._vdevice: Any = None
         # Asked for its temperature; get_physical_devices() would open it anew each time.
         self._chip: Any = None
+        self._telemetry_s = 10.0
+        self._full_clock = 0
         self._activate = False
         self._models: dict[int, _Model] = {}
         self._dropped = 0
@@ -122,7 +123,10 @@ class Host:
         if message.get("id") is not None:
             params.device_ids = [str(message["id"])]
         self._vdevice = hailo.VDevice(params)
-        return {"identity": self._identify()}
+        self._telemetry_s = float(str(message.get("telemetry_s", self._telemetry_s)))
+        identity = self._identify()
+        self._listen()
+        return {"identity": identity}
 
     def _identify(self) -> Message:
         """Who the device is, from its firmware; empty strings for what it does not say."""
@@ -136,6 +140,30 @@ class Host:
             "firmware": f"{firmware.major}.{firmware.minor}.{firmware.revision}",
             "hailort": str(getattr(self._hailo, "__version__", "")),
         }
+
+    def _listen(self) -> None:
+        """Have the firmware tell when it lowers its clock or stops all dataflow; where it cannot, polling remains."""
+        from hailo_platform.pyhailort import pyhailort  # noqa: PLC0415 - known by now, and not exported at the top
+
+        ids = pyhailort.NotificationId
+        for number, heed in (
+            (ids.HEALTH_MONITOR_CLOCK_CHANGED_EVENT, self._clock_changed),
+            (ids.HEALTH_MONITOR_DATAFLOW_SHUTDOWN, self._shut_down),
+        ):
+            try:
+                self._chip.control.set_notification_callback(_harmless(heed), number, None)
+            except Exception as error:  # noqa: BLE001 - a call into the vendor library ends here
+                sys.stderr.write(f"no notification {number}: {type(error).__name__}: {error}\n")
+
+    def _clock_changed(self, body: Any) -> None:
+        event = body.health_monitor_clock_changed_notification
+        before, now = int(event.previous_clock), int(event.current_clock)
+        self._full_clock = max(self._full_clock, before, now)
+        self._say({"type": "clock", "hz": now, "throttled": now < self._full_clock})
+
+    def _shut_down(self, body: Any) -> None:
+        event = body.health_monitor_dataflow_shutdown_notification
+        self._say({"type": "shutdown", "temp_c": round(max(event.ts0_temperature, event.ts1_temperature), 1)})
 
     def _load(self, message: Message, _: list[int]) -> Message:
         key, path = int(str(message["model"])), str(message["path"])
@@ -216,8 +244,8 @@ class Host:
                 status = status_of(error)
                 if status == STATUS_INTERNAL:
                     traceback.print_exc()
-                self._say({"type": "fault", "stage": "submit", "status": status, "text": str(error)[:MAX_TEXT]})
-                self._complete(submit.job, status, started)
+                self._report("run_async", submit.job, status, error)
+                self._complete(submit.job, status, started, refused=True)
 
     def _completed(self, job: int, started: int, completion_info: Any) -> None:
         """HailoRT's callback, on its thread: must not raise and must not block."""
@@ -227,14 +255,18 @@ class Host:
                 self._complete(job, 0, started)
             else:
                 status = status_of(error)
-                self._say({"type": "fault", "stage": "completion", "status": status, "text": str(error)[:MAX_TEXT]})
+                self._report("completion", job, status, error)
                 self._complete(job, status, started)
         except BaseException:  # noqa: BLE001 - an exception that left here would abort the process without a trace
             traceback.print_exc()
             os._exit(70)
 
-    def _complete(self, job: int, status: int, started: int) -> None:
-        done = Completed(status, self._generation, job, started, time.monotonic_ns())
+    def _report(self, stage: str, job: int, status: int, error: BaseException) -> None:
+        """The vendor's own words, for the log; what counts is the completion."""
+        self._say({"type": "fault", "stage": stage, "job": job, "status": status, "text": str(error)[:MAX_TEXT]})
+
+    def _complete(self, job: int, status: int, started: int, *, refused: bool = False) -> None:
+        done = Completed(status, self._generation, job, started, time.monotonic_ns(), refused)
         try:
             self._jobs.send(done.pack(), socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -248,7 +280,7 @@ class Host:
         while True:
             self._say({"type": "beat", **self._usage()})
             now = time.monotonic()
-            if self._chip is not None and now - measured >= TELEMETRY_S:
+            if self._chip is not None and now - measured >= self._telemetry_s:
                 measured = now
                 self._say({"type": "telemetry", **self._measure()})
             _interval.wait(HEARTBEAT_S)
@@ -288,6 +320,18 @@ class Host:
 
 
 _interval = threading.Event()
+
+
+def _harmless(heed: Callable[[Any], None]) -> Callable[[int, Any, object], None]:
+    """A callback for the library's notification thread, where an escaping exception would abort the process."""
+
+    def called(_device: int, notification: Any, _opaque: object) -> None:
+        try:
+            heed(notification.body)
+        except BaseException:  # noqa: BLE001 - an exception that left here would abort the process
+            traceback.print_exc()
+
+    return called
 
 
 def install_simulator(options: Any) -> None:

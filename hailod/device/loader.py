@@ -1,7 +1,9 @@
 """Models onto the device and off it again, one request at a time, until those are loaded that are wanted.
 
-A request holds the host's GIL and with it every callback, so what is in flight is let home first and nothing is sent
-meanwhile. Driven by the link, on the control thread.
+Loading and configuring hold the host's GIL and with it every callback, so what is in flight is let home first and
+nothing is sent meanwhile. Unloading does not, and concerns only the model itself. A model that was refused is not
+asked for again until its file changes, its time has come or somebody wants it anew. Driven by the link, on the control
+thread.
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hailod.clock import Clock
+from hailod.config.model import DeviceSettings
 from hailod.device.events import LinkEvent, ModelFailed, ModelReady, ModelUnloaded
 from hailod.device.flight import Flight, ModelSpec, Session
+from hailod.device.installation import Installation, Stamp
 from hailod.device.protocol import Message, number
 from hailod.device.slots import Layout, SlotPool
 from hailod.device.tensors import tensors_from_json
@@ -31,7 +36,16 @@ class _Request:
     spec: ModelSpec | None = None
     sent: bool = False
     began: float = 0.0
+    allowed: float = 0.0
     deadline: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Until when a model is not asked for, unless its file becomes another one."""
+
+    until: float
+    stamp: Stamp
 
 
 class Loader:
@@ -41,7 +55,8 @@ class Loader:
         self,
         clock: Clock,
         flight: Flight,
-        timeout: float,
+        settings: DeviceSettings,
+        installation: Installation,
         *,
         send: Callable[[Message, Sequence[int]], None],
         emit: Callable[[LinkEvent], None],
@@ -49,13 +64,14 @@ class Loader:
     ) -> None:
         self._clock = clock
         self._flight = flight
-        self._timeout = timeout
+        self._settings = settings
+        self._installation = installation
         self._send = send
         self._emit = emit
         self._on_room = on_room
         self._keys = itertools.count(1)
         self._wanted: dict[str, ModelSpec] = {}
-        self._refused: set[str] = set()
+        self._refused: dict[str, _Refusal] = {}
         self._reload: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._request: _Request | None = None
@@ -64,13 +80,48 @@ class Loader:
     def want(self, specs: Iterable[ModelSpec]) -> None:
         """The models to have loaded; what was refused is tried again when it is wanted differently."""
         wanted = {spec.name: spec for spec in specs}
-        self._refused = {name for name in self._refused if wanted.get(name) == self._wanted.get(name)}
+        kept = [name for name in self._refused if wanted.get(name) == self._wanted.get(name)]
+        self._refused = {name: self._refused[name] for name in kept}
         self._reload |= {n for n, session in self._sessions.items() if n in wanted and wanted[n] != session.spec}
         self._wanted = wanted
+
+    def configure(self, settings: DeviceSettings) -> None:
+        """Go by these time-outs from now on."""
+        self._settings = settings
 
     def retry(self) -> None:
         """Try again what was refused."""
         self._refused.clear()
+
+    def reconsider(self, now: float) -> None:
+        """Try again what was refused so long ago, or is another file by now."""
+        for name, refusal in list(self._refused.items()):
+            if now >= refusal.until or self._stamp(name) != refusal.stamp:
+                del self._refused[name]
+
+    def rebuild(self, name: str) -> None:
+        """Configure this model anew in the same host."""
+        if name in self._sessions:
+            self._reload.add(name)
+
+    def quarantine(self, name: str, now: float) -> None:
+        """Take this model off the device, and leave it off for a while."""
+        self._refuse(name, now)
+        self.rebuild(name)
+
+    def session(self, name: str) -> Session | None:
+        """The model's present session."""
+        return self._sessions.get(name)
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """All that are on the device."""
+        return tuple(self._sessions.values())
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the models that are wanted."""
+        return tuple(spec.path for spec in self._wanted.values())
 
     def reload(self) -> None:
         """Configure every model anew."""
@@ -83,16 +134,16 @@ class Loader:
         return self._request is not None
 
     @property
-    def waiting(self) -> bool:
-        """Whether the host has been sent a request and has not answered."""
-        return self._request is not None and self._request.sent
+    def blocking(self) -> bool:
+        """Whether the host is at a request that holds its GIL, so that it can neither beat nor complete."""
+        return self._request is not None and self._request.sent and self._request.kind != "unload"
 
     def overdue(self, now: float) -> str | None:
         """What takes too long, None if nothing does."""
         request = self._request
         if request is None or not request.sent or now <= request.deadline:
             return None
-        return f"{request.kind} of {request.name} took over {self._timeout:g} s"
+        return f"{request.kind} of {request.name} took over {request.allowed:g} s"
 
     def step(self, now: float) -> None:
         """Go one step from the models that are loaded towards those that are wanted."""
@@ -100,10 +151,12 @@ class Loader:
             self._request = self._next()
             if self._request is None:
                 return
-            self._flight.accept(False)
+            if self._request.kind != "unload":
+                self._flight.accept(False)
         request = self._request
-        if not request.sent and self._flight.empty:
-            request.sent, request.began, request.deadline = True, now, now + self._timeout
+        if not request.sent and self._is_home(request):
+            request.sent, request.began = True, now
+            self._allow(request, now)
             self._send(request.message, ())
 
     def obeyed(self, message: Message, generation: int, now: float) -> None:
@@ -129,15 +182,20 @@ class Loader:
             self._resume()
             self._emit(ModelReady(session, round((now - request.began) * 1000, 1)))
 
-    def refuse(self, error: DeviceRejected) -> bool:
+    def refuse(self, text: str, fix: str = "") -> bool:
         """The host refused the present request; False if there is none that this could be the answer to."""
         request = self._request
         if request is None:
             return False
-        self._refused.add(request.name)
+        self._refuse(request.name, self._clock.monotonic())
         self._discard(request)
-        self._emit(ModelFailed(request.name, error))
+        self._emit(ModelFailed(request.name, DeviceRejected(text), fix))
         return True
+
+    def drop(self) -> None:
+        """What was asked for last failed for reasons that are not the model's; it is asked for again, or not, later."""
+        if self._request is not None:
+            self._discard(self._request)
 
     def host_lost(self) -> None:
         """The host is given up, and all its models with it."""
@@ -148,9 +206,17 @@ class Loader:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _is_home(self, request: _Request) -> bool:
+        """Whether nothing is in flight any more that the request would disturb."""
+        if request.kind != "unload":
+            return self._flight.empty
+        session = self._sessions.get(request.name)
+        return session is None or session.key != request.key or not self._flight.frames(session)
+
     def _next(self) -> _Request | None:
         for name, session in self._sessions.items():
             if name not in self._wanted or name in self._reload:
+                self._flight.condemn(session)
                 return _Request("unload", name, session.key, {"type": "unload", "model": session.key})
         for name, spec in self._wanted.items():
             if name not in self._sessions and name not in self._refused:
@@ -171,14 +237,28 @@ class Loader:
             tensors = tensors_from_json(message["tensors"])
             pool = SlotPool(Layout.of(tensors, 4 * spec.batch_size + 1))
         except (KeyError, TypeError, ValueError, OSError) as error:
-            self.refuse(DeviceRejected(f"its tensors cannot be laid out: {error}"))
+            self.refuse(f"its tensors cannot be laid out: {error}")
             return
         self._bound = (tensors, pool)
-        request.kind, request.deadline = "configure", now + self._timeout
+        request.kind = "configure"
+        self._allow(request, now)
         slots = pool.layout.slots
         configure: Message = {"type": "configure", "model": request.key, "tensors": message["tensors"], "slots": slots}
         self._send(configure, [pool.fd])
         pool.close_fd()
+
+    def _allow(self, request: _Request, now: float) -> None:
+        device = self._settings
+        unloads = request.kind == "unload"
+        request.allowed = device.recovery.unload_timeout if unloads else device.configure_timeout
+        request.deadline = now + request.allowed
+
+    def _refuse(self, name: str, now: float) -> None:
+        self._refused[name] = _Refusal(now + self._settings.recovery.rejected_retry, self._stamp(name))
+
+    def _stamp(self, name: str) -> Stamp:
+        spec = self._wanted.get(name)
+        return self._installation.stamp([spec.path] if spec else [])
 
     def _discard(self, request: _Request) -> None:
         """Have the host drop what it holds of a model that does not come into service."""

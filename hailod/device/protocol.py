@@ -24,7 +24,7 @@ HEARTBEAT_S = 0.25
 
 # model, frames, generation, job; then one byte per slot number.
 _SUBMIT = struct.Struct("<HHIQ")
-# status, zero, generation, job, run_async called and callback entered (CLOCK_MONOTONIC, ns).
+# status, whether run_async refused it, generation, job, run_async called and callback entered (CLOCK_MONOTONIC, ns).
 _COMPLETED = struct.Struct("<HHIQqq")
 JOB_BYTES = 64
 _MAX_NUMBER = 2.0**53
@@ -52,24 +52,25 @@ class Submit(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """A job ended with HailoRT's `status` (0: its outputs are valid)."""
+    """A job ended with HailoRT's `status` (0: its outputs are valid). `refused`: by `run_async`, it never began."""
 
     status: int
     generation: int
     job: int
     started_ns: int
     ended_ns: int
+    refused: bool = False
 
     def pack(self) -> bytes:
-        return _COMPLETED.pack(self.status, 0, self.generation, self.job, self.started_ns, self.ended_ns)
+        return _COMPLETED.pack(self.status, self.refused, self.generation, self.job, self.started_ns, self.ended_ns)
 
     @staticmethod
     def unpack(data: bytes) -> Completed:
         """Raises DeviceLost on what is no completion."""
         if len(data) != _COMPLETED.size:
             raise DeviceLost(f"a completion of {len(data)} bytes")
-        status, _, generation, job, started_ns, ended_ns = _COMPLETED.unpack_from(data)
-        return Completed(status, generation, job, started_ns, ended_ns)
+        status, refused, generation, job, started_ns, ended_ns = _COMPLETED.unpack_from(data)
+        return Completed(status, generation, job, started_ns, ended_ns, bool(refused))
 
 
 Message = dict[str, object]

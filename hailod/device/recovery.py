@@ -1,92 +1,168 @@
-"""What a fault of the device means and what is done about it.
+"""What is done about a fault of the device: the ladder, as a table of states and triggers. Pure.
 
-A fault is classed by its cure, never by its text:
+Rungs, from the least to the most, and why each is there:
 
-    unavailable   no device, in use, no driver or library: nothing to kill, try again for ever, backing off
-    rejected      wrong HEF, chip or versions: trying again changes nothing; name the fix and try again rarely, because
-                  an administrator may have mended it meanwhile
-    session lost  a completion or run_async failed: HailoRT has shut the model down for good
-    device lost   the host process died or the driver failed
-    hung          no sign of life: heartbeat missing, process stopped, or the oldest job too old
+    wait       A job is late, but the host's heart beats and the job is younger than `stall_timeout` (3 s, below
+               HailoRT's own 10 s). The frame is late, not lost. Nothing is done; it is counted.
+    retry      A frame whose inference failed is sent once more if it is still fresh: the fault was rarely the frame's.
+               Twice would serve only frames that kill the device.
+    session    A completion or `run_async` failed. HailoRT has then shut the configured model down for good, and only
+               that model: it is dropped (by its destructor, under a deadline; `shutdown()` would hold the GIL) and
+               configured anew in the same host. The other models go on, but for the moment of configuring.
+    host       That did not help, or the driver failed, or there is no sign of life: the process is killed and another
+               one started. It frees whatever the library held, and is the only cure for a call that does not return.
+               The first new start after a time of health has no delay, because most faults are over with the process
+               that had them. From the second on the delay is drawn from 0 to a ceiling that doubles (full jitter), so
+               that nothing that shares the device can fall into step with us.
+    back-off   No device, or another program has it: there is nothing to kill. Try again for ever, ever less often.
+    cool       The chip's firmware stopped all dataflow because it was too hot. A new session would be stopped again:
+               wait for the temperature first.
+    hold       Wrong file, chip or versions. Trying again changes nothing: name the fix, look whether driver, library
+               or file change, and try rarely in any case.
 
-Every class but `rejected` of a single model ends the host process and starts a new one. The first new start after a
-time of health has no delay, because most faults are over with the process that had them; from the second on the delay
-is drawn from 0 to a ceiling that doubles (full jitter), so that nothing that shares the device can fall into step.
+A model that keeps failing while others on the same device are well is itself the fault: instead of climbing on, which
+would cost the others, it goes into quarantine (`ModelFaults`). A minute of health begins the ladder anew.
+
+A killed host that does not die is held by its driver and still has the device: nothing is started beside it, nothing
+waits for it, and only its end (a reboot, mostly) leads out of that state.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-REJECTED_RETRY_S = 600.0
-HEALTHY_S = 60.0
+from hailod.device.statuses import Fault
 
 
-class Fault(StrEnum):
-    """The class of a device fault: what to do, not what it was."""
+class Rung(StrEnum):
+    """How far the ladder was climbed."""
 
-    UNAVAILABLE = "device_unavailable"
-    REJECTED = "device_rejected"
-    SESSION_LOST = "session_lost"
-    DEVICE_LOST = "device_lost"
-    HUNG = "device_hung"
+    WAIT = "wait"
+    RETRY = "retry"
+    SESSION = "session"
+    HOST = "host"
+    BACK_OFF = "back_off"
+    COOL = "cool"
+    HOLD = "hold"
+    QUARANTINE = "quarantine"
+
+
+RUNGS: Mapping[Fault, Rung] = {
+    Fault.SESSION_LOST: Rung.SESSION,
+    Fault.DEVICE_LOST: Rung.HOST,
+    Fault.HUNG: Rung.HOST,
+    Fault.UNAVAILABLE: Rung.BACK_OFF,
+    Fault.REJECTED: Rung.HOLD,
+    Fault.TOO_HOT: Rung.COOL,
+}
+"""Where each class of fault enters the ladder."""
+
+
+class State(StrEnum):
+    """Where a device is, as its link sees it."""
+
+    OFF = "off"
+    STARTING = "starting"
+    UP = "up"
+    COOLING = "cooling"
+    DYING = "dying"
+    STUCK = "stuck"
+    WAITING = "waiting"
+    HELD = "held"
+    RELEASED = "released"
+
+
+class Trigger(StrEnum):
+    """What may happen to it. A host is reaped towards what is to come next: another one, none yet, or none at all."""
+
+    START = "start"
+    OPENED = "opened"
+    TOO_HOT = "too_hot"
+    COOLED = "cooled"
+    LOST = "lost"
+    OVERDUE = "overdue"
+    REAPED = "reaped"
+    REAPED_REJECTED = "reaped_rejected"
+    REAPED_RELEASED = "reaped_released"
+    DUE = "due"
+    CHANGED = "changed"
+    RESTART = "restart"
+    RELEASE = "release"
+    ACQUIRE = "acquire"
+    CLOSE = "close"
+
+
+class Action(StrEnum):
+    """What the link does when it goes over to a new state."""
+
+    SPAWN = "spawn"
+    KILL = "kill"
+    REST = "rest"
+    RESUME = "resume"
+    SCHEDULE = "schedule"
+    HOLD = "hold"
+    SAY_STUCK = "say_stuck"
+    SAY_RELEASED = "say_released"
 
 
 @dataclass(frozen=True, slots=True)
-class Cure:
-    """The class of a HailoRT status and the fix to tell people, empty where hailod itself is the fix."""
+class Step:
+    """The state that follows, and what is done on the way."""
 
-    fault: Fault
-    fix: str = ""
+    state: State
+    actions: tuple[Action, ...] = ()
 
 
-_VERSIONS = (
-    "kernel driver, library and firmware must be of one version: sudo apt update && sudo apt full-upgrade "
-    "(packages hailo-all for Hailo-8/8L, hailo-h10-all for Hailo-10H), then reboot"
-)
-_IN_USE = "another program holds the device: stop it (sudo fuser -v /dev/hailo0 names it)"
-_MISSING = "is the HAT seated and its driver loaded? lspci -d 1e60: and ls /dev/hailo* must show it"
-_WRONG_CHIP = "take the HEF that was compiled for this chip (hailo8l files also run on hailo8, not the reverse)"
-_BROKEN_HEF = "the HEF is damaged or from a later compiler: copy it again, or upgrade HailoRT"
+_SPAWN = Step(State.STARTING, (Action.SPAWN,))
+_KILL = Step(State.DYING, (Action.KILL,))
+_GIVE_BACK = Step(State.RELEASED, (Action.SAY_RELEASED,))
+_REAPED = {
+    Trigger.REAPED: Step(State.WAITING, (Action.SCHEDULE,)),
+    Trigger.REAPED_REJECTED: Step(State.HELD, (Action.HOLD,)),
+    Trigger.REAPED_RELEASED: _GIVE_BACK,
+}
+_ALIVE = {Trigger.LOST: _KILL, Trigger.RESTART: _KILL, Trigger.RELEASE: _KILL}
 
-# Statuses that are not here are DEVICE_LOST: a new process is the cure that assumes least.
-CURES: dict[int, Cure] = {
-    4: Cure(Fault.SESSION_LOST),  # TIMEOUT
-    6: Cure(Fault.SESSION_LOST),  # INVALID_OPERATION
-    13: Cure(Fault.REJECTED, "the model file cannot be opened: check path and permissions"),
-    14: Cure(Fault.REJECTED, _BROKEN_HEF),
-    16: Cure(Fault.REJECTED, _VERSIONS),
-    26: Cure(Fault.REJECTED, _WRONG_CHIP),
-    63: Cure(Fault.SESSION_LOST),  # STREAM_ABORT
-    64: Cure(Fault.UNAVAILABLE, _MISSING),
-    73: Cure(Fault.UNAVAILABLE, _IN_USE),
-    74: Cure(Fault.UNAVAILABLE, f"{_MISSING}; or {_IN_USE}"),
-    75: Cure(Fault.REJECTED, _WRONG_CHIP),
-    76: Cure(Fault.REJECTED, _VERSIONS),
-    78: Cure(Fault.REJECTED, _VERSIONS),
-    82: Cure(Fault.SESSION_LOST),  # QUEUE_IS_FULL
-    91: Cure(Fault.REJECTED, _BROKEN_HEF),
-    92: Cure(Fault.REJECTED, _BROKEN_HEF),
-    93: Cure(Fault.REJECTED, _WRONG_CHIP),
+_TABLE: Mapping[State, Mapping[Trigger, Step]] = {
+    State.OFF: {Trigger.START: _SPAWN},
+    # Reaped without having been killed: the process could not be started at all.
+    State.STARTING: {Trigger.OPENED: Step(State.UP), **_ALIVE, **_REAPED},
+    State.UP: {Trigger.TOO_HOT: Step(State.COOLING, (Action.REST,)), **_ALIVE},
+    State.COOLING: {Trigger.COOLED: Step(State.UP, (Action.RESUME,)), **_ALIVE},
+    # What is wished for meanwhile (a restart, the device for oneself or for others) is heeded when it is dead.
+    State.DYING: {Trigger.OVERDUE: Step(State.STUCK, (Action.SAY_STUCK,)), **_REAPED},
+    State.STUCK: _REAPED,
+    State.WAITING: {Trigger.DUE: _SPAWN, Trigger.RESTART: _SPAWN, Trigger.RELEASE: _GIVE_BACK},
+    State.HELD: {Trigger.DUE: _SPAWN, Trigger.CHANGED: _SPAWN, Trigger.RESTART: _SPAWN, Trigger.RELEASE: _GIVE_BACK},
+    State.RELEASED: {Trigger.ACQUIRE: _SPAWN},
 }
 
+LADDER: Mapping[tuple[State, Trigger], Step] = {
+    **{(state, trigger): step for state, steps in _TABLE.items() for trigger, step in steps.items()},
+    **{(state, Trigger.CLOSE): Step(State.OFF) for state in State},
+}
+"""Every step there is. A trigger that has none in a state changes nothing there."""
 
-def cure_of(status: int) -> Cure:
-    """What HailoRT's `status` calls for."""
-    return CURES.get(status, Cure(Fault.DEVICE_LOST))
+HAS_HOST = frozenset({State.STARTING, State.UP, State.COOLING})
+"""The states in which a host lives that may be spoken to."""
 
 
 class Respawn:
-    """How long to wait before the next host is started. Pure: told the time, owns only the count of failures."""
+    """How long to wait before the next host is started. Told the time, owns only the count of failures."""
 
-    def __init__(self, initial: float, ceiling: float, rng: random.Random) -> None:
-        self._initial = initial
-        self._ceiling = ceiling
+    def __init__(self, initial: float, ceiling: float, healthy_after: float, rng: random.Random) -> None:
         self._rng = rng
         self._failures = 0
         self._healthy_since: float | None = None
+        self.configure(initial, ceiling, healthy_after)
+
+    def configure(self, initial: float, ceiling: float, healthy_after: float) -> None:
+        self._initial = initial
+        self._ceiling = ceiling
+        self._healthy_after = healthy_after
 
     @property
     def failures(self) -> int:
@@ -94,19 +170,38 @@ class Respawn:
         return self._failures
 
     def succeeded(self, now: float) -> None:
-        """The device delivers results; the count is forgotten after `HEALTHY_S` of it."""
+        """The device is in service; the count is forgotten after `healthy_after` of it."""
         if self._healthy_since is None:
             self._healthy_since = now
-        elif now - self._healthy_since >= HEALTHY_S:
+        elif now - self._healthy_since >= self._healthy_after:
             self._failures = 0
 
     def delay(self, fault: Fault) -> float:
         """Count a failure; seconds until the next start."""
         self._healthy_since = None
         self._failures += 1
-        if fault is Fault.REJECTED:
-            return REJECTED_RETRY_S
         if self._failures == 1 and fault is not Fault.UNAVAILABLE:
             return 0.0
         ceiling = min(self._ceiling, self._initial * 2.0 ** min(self._failures - 1, 30))
         return self._rng.uniform(0.0, ceiling)
+
+
+class ModelFaults:
+    """Which rung a model's loss calls for: of each model, how often in a row it was lost soon after it had come."""
+
+    def __init__(self) -> None:
+        self._in_a_row: dict[str, int] = {}
+
+    def lost(self, model: str, *, settled: bool, others_well: bool, losses_to_quarantine: int) -> Rung:
+        """`settled`: it had delivered for long enough. `others_well`: another model has delivered since it was made."""
+        losses = 1 if settled else self._in_a_row.get(model, 0) + 1
+        self._in_a_row[model] = losses
+        if losses == 1:
+            return Rung.SESSION
+        if not others_well:
+            return Rung.HOST
+        return Rung.QUARANTINE if losses >= losses_to_quarantine else Rung.SESSION
+
+    def forget(self, model: str) -> None:
+        """It begins anew: somebody asked for it, or it is no longer wanted."""
+        self._in_a_row.pop(model, None)

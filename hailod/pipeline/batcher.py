@@ -56,6 +56,22 @@ def decide(situation: Situation) -> Send | Wait:
     return Send(batch) if slack <= 0 else Wait(slack)
 
 
+class RateCap:
+    """Spreads what is sent so that it stays below a rate; used by one thread."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def rest(self, max_rate: float | None, now: float) -> float:
+        """Seconds until something may be sent; 0 for now, and without a limit."""
+        return 0.0 if max_rate is None else max(self._free_at - now, 0.0)
+
+    def sent(self, frames: int, max_rate: float | None, now: float) -> None:
+        """So many frames were sent. A time in which nothing was sent is not made up for."""
+        if max_rate is not None:
+            self._free_at = max(self._free_at, now) + frames / max_rate
+
+
 class Pace:
     """How fast a model's frames run and how long they take to get there: moving averages over completed batches.
 

@@ -15,7 +15,7 @@ from hailod.clock import Clock
 from hailod.device.flight import Batch, Flight
 from hailod.geometry import Placement
 from hailod.mailbox import Item, Mailboxes, Outcome
-from hailod.pipeline.batcher import Send, Situation, Wait, decide
+from hailod.pipeline.batcher import RateCap, Send, Situation, Wait, decide
 from hailod.pipeline.service import Lane, Service
 from hailod.worker import Worker
 
@@ -33,6 +33,7 @@ class Dispatcher:
         self._clock = clock
         self._prep_workers = prep_workers
         self._service = Service()
+        self._cap = RateCap()
         self._bad_pictures = 0
         self._pool: ThreadPoolExecutor | None = None
         self.worker = Worker("dispatcher", self._run, clock)
@@ -77,6 +78,10 @@ class Dispatcher:
             sent = False
             pause = IDLE_S
             has_room = False
+            if (rest := self._cap.rest(service.max_rate, self._clock.monotonic())) > 0:
+                # Frames go on being superseded where they wait; only the sending is slower.
+                self._mailboxes.wait(min(rest, pause), seen=None)
+                continue
             for turn in range(len(lanes)):
                 lane = lanes[(first + turn) % len(lanes)]
                 room = self._flight.room(lane.session)
@@ -126,10 +131,13 @@ class Dispatcher:
             taken=taken,
         )
         error = self._flight.submit(batch)
-        if error is not None:
+        if error is None:
+            self._cap.sent(len(batch.items), service.max_rate, self._clock.monotonic())
+        else:
+            # Its session is over. The frames were never on the device, so this was no attempt.
             log.debug("batch not sent", model=lane.name, frames=len(batch.items), reason=str(error))
             lane.session.pool.give(batch.slots)
-            self._mailboxes.finish(batch.items, Outcome.FAILED)
+            self._mailboxes.put_back(batch.items, max_age=service.max_frame_age, failed=False, retries=0)
         return True
 
     def _prepare(

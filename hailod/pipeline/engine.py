@@ -6,6 +6,7 @@ which models they want, feed `handle` with what the spawner reports and call `ti
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +17,22 @@ import structlog
 from hailod.clock import Clock
 from hailod.config.model import DeviceSettings, PipelineSettings
 from hailod.decode import make_decoder
-from hailod.device.events import DeviceDown, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
-from hailod.device.flight import Flight, ModelSpec, Session
+from hailod.device.events import (
+    DeviceDown,
+    LinkEvent,
+    ModelFailed,
+    ModelLost,
+    ModelQuarantined,
+    ModelReady,
+    ModelUnloaded,
+    ThermalChanged,
+)
+from hailod.device.flight import Flight, FlightEvent, ModelSpec, Session
 from hailod.device.link import DeviceLink
 from hailod.device.recovery import Respawn
 from hailod.device.spawner import HostEvent, Spawner
-from hailod.errors import DeviceRejected, ModelError
-from hailod.mailbox import Mailboxes, Outcome
+from hailod.errors import DeviceRejected, InferenceError, ModelError
+from hailod.mailbox import Mailboxes
 from hailod.models.manifest import Manifest
 from hailod.pipeline.dispatcher import Dispatcher
 from hailod.pipeline.results import ModelTrouble, Result, Results
@@ -51,8 +61,9 @@ class ModelPlan:
 class Engine:
     """Everything between a frame and its result.
 
-    `on_result` is called on the results thread; `on_host` on the spawner's and `on_trouble` on the results thread, both
-    to be carried to the control thread, whose `handle` takes what `on_host` got; `on_event` on the control thread.
+    `on_result` is called on the results thread; `on_host` on the spawner's and the results thread, `on_trouble` on the
+    results thread, both to be carried to the control thread, whose `handle` takes what `on_host` got; `on_event` on the
+    control thread. `on_lost` is told of each frame that has no result, on whichever thread finds out.
     """
 
     def __init__(
@@ -62,9 +73,10 @@ class Engine:
         clock: Clock,
         *,
         on_result: Callable[[Result], None],
-        on_host: Callable[[HostEvent], None],
+        on_host: Callable[[HostEvent | FlightEvent], None],
         on_event: Callable[[LinkEvent], None],
         on_trouble: Callable[[ModelTrouble], None],
+        on_lost: Callable[[InferenceError], None] | None = None,
         lossless: bool = False,
         depth: int = 1,
         rng: random.Random | None = None,
@@ -76,6 +88,8 @@ class Engine:
         self._plans: dict[str, ModelPlan] = {}
         self._lanes: dict[str, Lane] = {}
         self._unusable: set[str] = set()
+        self._lossless = lossless
+        self._max_rate: float | None = None
         self._cameras: dict[str, CameraRules] = {}
         self.mailboxes = Mailboxes(clock, depth=depth, lossless=lossless)
         self.flight = Flight(clock)
@@ -87,9 +101,16 @@ class Engine:
             clock,
             on_result=on_result,
             on_trouble=on_trouble,
+            on_flight=on_host,
+            on_lost=on_lost or _note_lost,
             on_room=self.dispatcher.room,
         )
-        respawn = Respawn(device.backoff_initial, device.backoff_max, rng or random.Random())  # noqa: S311 - jitter
+        respawn = Respawn(
+            device.backoff_initial,
+            device.backoff_max,
+            device.recovery.healthy_after,
+            rng or random.Random(),  # noqa: S311 - jitter
+        )
         self.link = DeviceLink(
             device,
             clock,
@@ -116,7 +137,7 @@ class Engine:
         give_up = self._clock.monotonic() + DRAIN_S
         while not self.flight.empty and self._clock.monotonic() < give_up and self.results.worker.alive:
             self.results.worker.join(0.005)
-        self.results.fail(self.link.close(), Outcome.ABANDONED)
+        self.results.abandon(self.link.close())
         if not self.spawner.stop(_STOP_S):
             stuck.append("device host")
         if not self.results.stop(_STOP_S):
@@ -131,8 +152,14 @@ class Engine:
 
     # -- the control thread ------------------------------------------------------------------------------------------
 
-    def handle(self, event: HostEvent) -> None:
-        """Take in what happened to a device host."""
+    def configure(self, device: DeviceSettings, pipeline: PipelineSettings) -> None:
+        """Go by these settings from now on, as far as they can be changed while it runs."""
+        self._device, self._pipeline = device, pipeline
+        self.link.configure(device)
+        self._serve()
+
+    def handle(self, event: HostEvent | FlightEvent) -> None:
+        """Take in what happened to a device host or to what is in flight."""
         self.link.handle(event)
 
     def tick(self) -> None:
@@ -164,12 +191,18 @@ class Engine:
         else:
             self.link.restart("restart was asked for")
 
-    def quarantine(self, model: str) -> None:
-        """Take a model out of service until it is asked for anew."""
-        self._unusable.add(model)
-        self._lanes.pop(model, None)
-        self._relink()
-        self._serve()
+    def quarantine(self, model: str, reason: str) -> None:
+        """Take a model out of service for a while; the others go on."""
+        if model in self._lanes:
+            self.link.quarantine(model, reason)
+
+    def release(self) -> None:
+        """Let other programs have the device, until `acquire`."""
+        self.link.release()
+
+    def acquire(self) -> None:
+        """Have the device back, and all wanted models in service again."""
+        self.link.acquire()
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -201,7 +234,13 @@ class Engine:
         )
 
     def _serve(self) -> None:
-        service = Service(dict(self._lanes), dict(self._cameras), self._pipeline.max_frame_age)
+        service = Service(
+            dict(self._lanes),
+            dict(self._cameras),
+            math.inf if self._lossless else self._pipeline.max_frame_age,
+            self._device.recovery.frame_retries,
+            self._max_rate,
+        )
         self.results.apply(service)
         self.dispatcher.apply(service)
 
@@ -211,12 +250,15 @@ class Engine:
                 try:
                     self._lanes[session.spec.name] = self._lane(self._plans[session.spec.name], session)
                 except ModelError as error:
-                    self.quarantine(session.spec.name)
+                    self._unusable.add(session.spec.name)
+                    self._relink()
                     event = ModelFailed(session.spec.name, DeviceRejected(str(error)))
-            case ModelUnloaded(name=name):
+            case ModelUnloaded(name=name) | ModelLost(name=name) | ModelQuarantined(name=name):
                 self._lanes.pop(name, None)
             case DeviceDown():
                 self._lanes.clear()
+            case ThermalChanged(max_rate=max_rate):
+                self._max_rate = max_rate
         self._serve()
         self._on_event(event)
 
@@ -228,3 +270,7 @@ class Engine:
             for _ in range(self._pipeline.prep_workers)
         )
         return Lane(plan.name, session, manifest, make_decoder(manifest, session.tensors), preparers, plan.per_camera)
+
+
+def _note_lost(error: InferenceError) -> None:
+    log.debug("frame lost", error=str(error))

@@ -1,11 +1,14 @@
 """Empties the device: decodes outputs in place, maps boxes back to the frame, and hands results on.
 
-The results thread never waits for anything but the device. A failed batch has no results: its frames are counted as
-failed and nothing is published for them.
+The results thread never waits for anything but the device. A failed batch has no results: its frames are sent again
+while they are fresh, or counted as failed, and nothing is published for them. Nor is anything published of a frame
+that came home so late that it would be told as news though it is none.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,17 +18,23 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.decode.base import Tensors
-from hailod.device.flight import Batch, Done, Failed, Flight
-from hailod.errors import DecodeError
+from hailod.device.flight import Batch, Done, Drained, Failed, Flight, FlightEvent, SessionFailed
+from hailod.device.statuses import Stage
+from hailod.errors import (
+    DecodeError,
+    DeviceHung,
+    InferenceError,
+    InferenceSubmitError,
+    InferenceTimeoutError,
+    InferenceWaitError,
+)
 from hailod.geometry import Placement
-from hailod.mailbox import Mailboxes, Outcome
+from hailod.mailbox import Item, Mailboxes, Outcome
 from hailod.pipeline.service import CameraRules, Lane, Service
 from hailod.types import Detections, Frame
 from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
-
-QUARANTINE_AFTER = 10
 
 
 class Timing(NamedTuple):
@@ -86,6 +95,8 @@ class Results:
         *,
         on_result: Callable[[Result], None],
         on_trouble: Callable[[ModelTrouble], None],
+        on_flight: Callable[[FlightEvent], None],
+        on_lost: Callable[[InferenceError], None],
         on_room: Callable[[], None],
     ) -> None:
         self._flight = flight
@@ -93,8 +104,13 @@ class Results:
         self._clock = clock
         self._on_result = on_result
         self._on_trouble = on_trouble
+        self._on_flight = on_flight
+        self._on_lost = on_lost
         self._on_room = on_room
         self._service = Service()
+        # By the names of their classes; each counted by the one thread that meets it.
+        self._lost: Counter[str] = Counter()
+        self._guard = threading.Lock()
         # In a row, by session: a model that comes into service anew starts anew.
         self._undecodable: Counter[int] = Counter()
         self.worker = Worker("results", self._run, clock)
@@ -106,10 +122,35 @@ class Results:
         """Judge results by these lanes and cameras from the next one on."""
         self._service = service
 
-    def fail(self, failures: Iterable[Failed], outcome: Outcome = Outcome.FAILED) -> None:
-        """End the frames of batches that have no results. Their slots stay with their session, which is lost."""
+    @property
+    def lost(self) -> dict[str, int]:
+        """Frames without a result since the start, by the class of their error."""
+        with self._guard:
+            return dict(self._lost)
+
+    def fail(self, failures: Iterable[Failed]) -> None:
+        """Batches have no results: send their frames again, or end them. Their slots stay with their session, which is
+        lost. By any thread."""
+        service = self._service
+        again = False
         for failure in failures:
-            self._mailboxes.finish(failure.batch.items, outcome)
+            items = failure.batch.items
+            ended = self._mailboxes.put_back(
+                items, max_age=service.max_frame_age, failed=True, retries=service.frame_retries
+            )
+            again = again or len(ended) < len(items)
+            errors = [_error(failure, item) for item in ended]
+            with self._guard:
+                self._lost.update(type(error).__name__ for error in errors)
+            for error in errors:
+                self._on_lost(error)
+        if again:
+            self._on_room()
+
+    def abandon(self, failures: Iterable[Failed]) -> None:
+        """Nothing is sent any more: the frames of these batches are abandoned."""
+        for failure in failures:
+            self._mailboxes.finish(failure.batch.items, Outcome.ABANDONED)
 
     def stop(self, deadline: float) -> bool:
         """End the thread; says whether it ended within `deadline` seconds. The flight must have been closed."""
@@ -127,9 +168,18 @@ class Results:
                 # Last, when this thread is about to block: woken earlier, the dispatcher would only queue for the GIL.
                 self._on_room()
             elif isinstance(completion, Failed):
-                log.warning("inference failed", model=completion.batch.session.spec.name, reason=str(completion.error))
-                self.fail([completion])
+                self._failed(completion)
+            if completion is not None and completion.last:
+                self._on_flight(Drained())
         self._flight.release()
+
+    def _failed(self, failed: Failed) -> None:
+        session = failed.batch.session
+        if self._flight.condemn(session):
+            log.warning("inference failed", model=session.spec.name, stage=failed.stage, reason=str(failed.error))
+            assert failed.stage is not None, "what fails with its host is never received"
+            self._on_flight(SessionFailed(session, failed.error.status or 0, failed.stage))
+        self.fail([failed])
 
     def _finish(self, done: Done) -> None:
         batch = done.batch
@@ -140,6 +190,9 @@ class Results:
             self._release(batch, Outcome.ABANDONED)
             return
         lane.pace.completed(len(batch.items), taken=batch.taken, started=done.started, ended=done.ended)
+        if self._is_old(service, lane, batch):
+            self._release(batch, Outcome.EXPIRED)
+            return
         try:
             results = self._decode(service, lane, done)
         except DecodeError as error:
@@ -151,6 +204,17 @@ class Results:
         self._release(batch, Outcome.DONE)
         for result in results:
             self._on_result(result)
+
+    def _is_old(self, service: Service, lane: Lane, batch: Batch) -> bool:
+        """Whether even the batch's newest frame is older than a frame may be, with the time that a full window takes.
+
+        A batch that came home after its device had all but hung is no news. One of a slow model that needs seconds for
+        every frame is.
+        """
+        if service.max_frame_age == math.inf:
+            return False
+        allowed = service.max_frame_age + lane.session.window * lane.pace.per_frame
+        return self._clock.monotonic() - max(item.frame.captured for item in batch.items) > allowed
 
     def _decode(self, service: Service, lane: Lane, done: Done) -> list[Result]:
         batch = done.batch
@@ -169,6 +233,15 @@ class Results:
         """Slots home and books closed."""
         batch.session.pool.give(batch.slots)
         self._mailboxes.finish(batch.items, outcome)
+
+
+def _error(failure: Failed, item: Item) -> InferenceError:
+    """The error of one frame of a failed batch."""
+    if isinstance(failure.error, DeviceHung):
+        kind: type[InferenceError] = InferenceTimeoutError
+    else:
+        kind = InferenceSubmitError if failure.stage is Stage.SUBMIT else InferenceWaitError
+    return kind(item.frame.camera, item.frame.number, failure.error)
 
 
 def _select(raw: Detections, lane: Lane, rules: CameraRules, placement: Placement) -> Detections:

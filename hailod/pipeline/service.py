@@ -45,8 +45,14 @@ class CameraRules:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The lanes by model, the rules by camera, and the age beyond which a frame is not worth sending."""
+    """The lanes by model and the rules by camera.
+
+    `max_frame_age`: beyond it (seconds; inf offline) a frame is not worth sending. `frame_retries`: how often a frame
+    that failed is sent again. `max_rate`: at most so many frames a second are asked of the device, None: no limit.
+    """
 
     lanes: Mapping[str, Lane] = field(default_factory=dict)
     cameras: Mapping[str, CameraRules] = field(default_factory=dict)
     max_frame_age: float = 1.0
+    frame_retries: int = 1
+    max_rate: float | None = None

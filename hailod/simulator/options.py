@@ -26,6 +26,8 @@ class SimulatorOptions:
 
     arch: Arch = "hailo8"
     configure_s: float = Field(default=0.2, ge=0.0)
+    open_s: float = Field(default=0.0, ge=0.0)
+    """How long `VDevice()` takes, the GIL held."""
     serial: str = Field(default="HLSIM00000000001", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     profile: Literal["4.23", "5.2"] = "4.23"
     """The HailoRT whose contract and behaviour is simulated."""

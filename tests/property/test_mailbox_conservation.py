@@ -21,6 +21,7 @@ steps = st.lists(
         st.tuples(st.just("skip"), st.sampled_from(CAMERAS), st.integers(1, 5)),
         st.tuples(st.just("take"), st.sampled_from(MODELS), st.integers(1, 4)),
         st.tuples(st.just("finish"), st.sampled_from([o for o in Outcome if o is not Outcome.SUPERSEDED]), st.none()),
+        st.tuples(st.just("put back"), st.sampled_from(("failed", "unsent")), st.integers(0, 2)),
         st.tuples(st.just("advance"), st.none(), st.floats(0, 2)),
     ),
     max_size=60,
@@ -45,6 +46,11 @@ def test_books_balance_after_every_step(steps: list[tuple[str, str, object]], de
                 taken += boxes.take(who, int(str(what)), per_camera=depth, max_age=1.0)
             case "finish":
                 boxes.finish(taken, Outcome(who))
+                taken = []
+            case "put back":
+                tried = who == "failed"
+                ended = boxes.put_back(taken, max_age=1.0, failed=tried, retries=int(str(what)))
+                assert all(item in taken for item in ended)
                 taken = []
             case "advance":
                 clock.advance(float(str(what)))

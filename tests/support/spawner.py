@@ -56,10 +56,10 @@ class FakeHost:
                 return jobs
             jobs.append(Submit.unpack(data))
 
-    def complete(self, job: int, status: int = 0, *, generation: int | None = None) -> None:
+    def complete(self, job: int, status: int = 0, *, generation: int | None = None, refused: bool = False) -> None:
         """Send a completion; `generation` as told, else this host's."""
         told = self.generation if generation is None else generation
-        self.jobs.send(Completed(status, told, job, 1_000_000_000, 2_000_000_000).pack())
+        self.jobs.send(Completed(status, told, job, 1_000_000_000, 2_000_000_000, refused).pack())
 
     @property
     def abandoned(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hailod.pipeline.batcher import Pace, Send, Situation, Wait, decide
+from hailod.pipeline.batcher import Pace, RateCap, Send, Situation, Wait, decide
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,23 @@ def test_pace_predicts_when_the_device_runs_dry() -> None:
     assert pace.dry_in(199 * 0.02 + 0.01, 8) == pytest.approx(0.03, rel=0.05)
     assert pace.dry_in(199 * 0.02, 0) == 0.0
     assert pace.dry_in(1000.0, 8) == 0.0
+
+
+def test_rate_cap_spreads_what_is_sent() -> None:
+    """Batches are sent so far apart that the rate holds; a pause is not made up for by a burst."""
+    cap = RateCap()
+    assert cap.rest(10.0, 100.0) == 0.0
+    cap.sent(4, 10.0, 100.0)
+    assert cap.rest(10.0, 100.1) == pytest.approx(0.3)
+    cap.sent(4, 10.0, 100.4)
+    assert cap.rest(10.0, 100.4) == pytest.approx(0.4)
+    assert cap.rest(10.0, 200.0) == 0.0
+    cap.sent(1, 10.0, 200.0)
+    assert cap.rest(10.0, 200.0) == pytest.approx(0.1)
+
+
+def test_without_a_limit_nothing_rests() -> None:
+    """What is lifted holds nobody back any more."""
+    cap = RateCap()
+    cap.sent(100, 1.0, 0.0)
+    assert cap.rest(None, 0.0) == 0.0

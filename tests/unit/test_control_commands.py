@@ -12,7 +12,7 @@ from hailod.control.commands import ACCEPT_AFTER_S, Commands
 from hailod.control.events import Events
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.device.events import DeviceDown, LinkEvent, ModelFailed, ModelReady
-from hailod.device.recovery import Fault
+from hailod.device.statuses import Fault
 from hailod.errors import DeviceRejected
 from hailod.mqtt.messages import Inbound
 from hailod.mqtt.outbox import Outbox

@@ -12,12 +12,13 @@ import pytest
 from hailod.clock import FakeClock
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
+from hailod.control.device import TROUBLE_HOLD_S
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
-from hailod.control.loop import BURST, TROUBLE_HOLD_S, Control, Parts
+from hailod.control.loop import BURST, Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, ModelFailed
-from hailod.device.recovery import Fault
+from hailod.device.statuses import Fault
 from hailod.errors import DecodeError, DeviceRejected
 from hailod.health import Code, Health, State
 from hailod.models.manifest import Manifest
@@ -27,7 +28,7 @@ from hailod.mqtt.topics import Topics
 from hailod.pipeline.camera import CameraState, Phase
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
-from hailod.pipeline.results import QUARANTINE_AFTER, ModelTrouble
+from hailod.pipeline.results import ModelTrouble
 from hailod.pipeline.stats import Stats
 from hailod.sd import Notifier
 from hailod.worker import Worker
@@ -143,16 +144,6 @@ def test_undecodable_outputs_are_told_until_they_are_over(rig: Rig) -> None:
     rig.tick(2.0)
     assert Code.DECODE_ERRORS not in rig.codes
     assert Code.MODEL_FAILED not in rig.codes
-
-
-def test_model_that_is_never_decodable_is_taken_out_of_service(rig: Rig) -> None:
-    """After ten frames in a row the model is given up and that is told; it stays so when the trouble is over."""
-    for number in range(1, QUARANTINE_AFTER + 1):
-        assert Code.MODEL_FAILED not in rig.codes
-        rig.control.handle(trouble(number))
-    assert Code.MODEL_FAILED in rig.codes
-    rig.tick(TROUBLE_HOLD_S + 1.0)
-    assert Code.MODEL_FAILED in rig.codes
 
 
 def test_conditions_of_a_removed_camera_end_with_it(rig: Rig) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hailod.clock import FakeClock
 from hailod.device.flight import Completion, Done, Failed, Flight
 from hailod.device.protocol import MAX_IN_FLIGHT
-from hailod.errors import DeviceLost, DeviceRejected, DeviceUnavailable, SessionLost
+from hailod.errors import DeviceLost, SessionLost
 from tests.support.device import batch, session
 from tests.support.spawner import FakeHost
 
@@ -124,8 +124,8 @@ def test_completion_carries_its_times(flight: Flight, host: FakeHost) -> None:
         (4, SessionLost),
         (36, DeviceLost),
         (8, DeviceLost),
-        (64, DeviceUnavailable),
-        (26, DeviceRejected),
+        (64, DeviceLost),
+        (26, SessionLost),
     ],
 )
 def test_failed_completion_has_no_outputs_but_a_class(
@@ -140,6 +140,36 @@ def test_failed_completion_has_no_outputs_but_a_class(
     assert type(failed.error) is error
     assert failed.error.status == status
     assert failed.batch is running
+
+
+def test_condemned_session_takes_nothing_more(flight: Flight, host: FakeHost) -> None:
+    """After its first failure nothing is sent to a session, and the last of what it held is told as such."""
+    mine, other = session("mine", key=1), session("other", key=2)
+    jobs = [batch(mine), batch(mine), batch(other)]
+    assert [flight.submit(job) for job in jobs] == [None] * 3
+    assert flight.condemn(mine)
+    assert not flight.condemn(mine)
+    assert flight.room(mine) == 0
+    assert flight.submit(batch(mine)) is not None
+    assert flight.room(other) == 1
+    host.complete(jobs[0].job, 63)
+    host.complete(jobs[1].job, 63)
+    first, second = received(flight), received(flight)
+    assert (first.last, second.last) == (False, True)
+    assert flight.frames(other) == 1
+
+
+def test_when_a_session_began_to_deliver(flight: Flight, host: FakeHost) -> None:
+    """Only results count as delivering, and what they are counted by goes on over all sessions."""
+    mine = session()
+    failing, working = batch(mine), batch(mine)
+    assert [flight.submit(job) for job in (failing, working)] == [None, None]
+    host.complete(failing.job, 63)
+    received(flight)
+    assert (flight.delivering_since(mine), flight.finished) == (None, 0)
+    host.complete(working.job)
+    received(flight)
+    assert (flight.delivering_since(mine), flight.finished) == (1000.0, 1)
 
 
 def test_completion_of_no_known_job_is_ignored(flight: Flight, host: FakeHost) -> None:

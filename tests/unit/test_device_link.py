@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
 
 from hailod.clock import FakeClock
 from hailod.config.model import DeviceSettings
-from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
-from hailod.device.flight import Failed, Flight, ModelSpec, Session
-from hailod.device.link import DeviceLink, Phase
+from hailod.device.events import (
+    DeviceDown,
+    DeviceReleased,
+    DeviceStuck,
+    DeviceUp,
+    LinkEvent,
+    ModelFailed,
+    ModelLost,
+    ModelQuarantined,
+    ModelReady,
+    ModelUnloaded,
+    ThermalChanged,
+)
+from hailod.device.flight import Done, Drained, Failed, Flight, ModelSpec, Session, SessionFailed
+from hailod.device.installation import Installation
+from hailod.device.link import DeviceLink
 from hailod.device.protocol import Message
-from hailod.device.recovery import REJECTED_RETRY_S, Fault, Respawn
+from hailod.device.recovery import Respawn, Rung, State
 from hailod.device.spawner import HostExited, HostFailed, HostStopped, Spawner
+from hailod.device.statuses import Fault, Stage
 from hailod.device.tensors import tensors_to_json
 from hailod.errors import DeviceHung, DeviceLost
 from tests.support.device import TENSORS, batch, spec
@@ -33,7 +51,12 @@ class Rig:
         self.clock = FakeClock()
         self.spawner = FakeSpawner()
         self.flight = Flight(self.clock)
-        self.respawn = Respawn(self.settings.backoff_initial, self.settings.backoff_max, random.Random(1))
+        healthy_after = self.settings.recovery.healthy_after
+        self.respawn = Respawn(
+            self.settings.backoff_initial, self.settings.backoff_max, healthy_after, random.Random(1)
+        )
+        self.root = Path(tempfile.mkdtemp())
+        self.specs = (spec(),)
         self.events: list[LinkEvent] = []
         self.abandoned: list[Failed] = []
         self.rooms = 0
@@ -46,6 +69,7 @@ class Rig:
             on_event=self.events.append,
             on_abandoned=self.abandoned.extend,
             on_room=self._room,
+            installation=Installation(self.root, []),
         )
 
     def _room(self) -> None:
@@ -61,6 +85,7 @@ class Rig:
         # What was told holds sessions, and with them their slots.
         self.events.clear()
         self.abandoned.clear()
+        shutil.rmtree(self.root)
 
     # -- what hosts do -----------------------------------------------------------------------------------------------
 
@@ -81,6 +106,30 @@ class Rig:
 
     def says(self, host: FakeHost, kind: str, **fields: object) -> None:
         self.link.handle(host.message(kind, **fields))
+
+    def rebuilt(self, host: FakeHost, session: Session) -> None:
+        """The host drops a session and configures its model anew."""
+        self.link.tick()
+        (unload,) = host.heard()
+        assert unload == {"type": "unload", "model": session.key}
+        self.says(host, "unload.done", model=session.key)
+        (load,) = host.heard()
+        self.says(host, "load.done", model=load["model"], tensors=tensors_to_json(TENSORS))
+        host.heard()
+        self.says(host, "configure.done", model=load["model"], queue_size=8)
+
+    def delivers(self, host: FakeHost, session: Session) -> None:
+        """The session returns its first results."""
+        running = batch(session)
+        assert self.flight.submit(running) is None
+        host.complete(running.job)
+        assert isinstance(self.flight.receive(), Done)
+        session.pool.give(running.slots)
+
+    def failed(self, session: Session, status: int = 63, stage: Stage = Stage.COMPLETION) -> None:
+        """What the results thread reports of a session's first failure."""
+        self.flight.condemn(session)
+        self.link.handle(SessionFailed(session, status, stage))
 
     def exit(self, host: FakeHost, reason: str = "killed by signal 9 (Killed)") -> None:
         host.close()
@@ -135,10 +184,10 @@ def test_model_comes_into_service_step_by_step(rig: Rig) -> None:
     host = rig.birth()
     (opening,) = host.heard()
     assert (opening["type"], opening["generation"], opening["backend"]) == ("open", 1, "hailo")
-    assert rig.link.phase is Phase.STARTING
+    assert rig.link.state is State.STARTING
 
     rig.says(host, "open.done", identity={"arch": "hailo8", "firmware": "4.23.0"})
-    assert rig.link.phase is Phase.UP
+    assert rig.link.state is State.UP
     assert rig.of(DeviceUp)[0].identity["arch"] == "hailo8"
     assert rig.link.identity["firmware"] == "4.23.0"
 
@@ -348,7 +397,7 @@ def test_wrong_versions_are_rejected_with_the_fix(rig: Rig) -> None:
     rig.says(host, "failed", command="open", error="HailoRTException", status=76, text="version mismatch")
     rig.exit(host)
     down = rig.of(DeviceDown)[-1]
-    assert (down.fault, down.retry_in) == (Fault.REJECTED, REJECTED_RETRY_S)
+    assert (down.fault, down.retry_in) == (Fault.REJECTED, rig.settings.recovery.rejected_retry)
     assert "full-upgrade" in down.text
 
 
@@ -491,22 +540,269 @@ def test_deaths_in_a_row_are_answered_ever_later(rig: Rig) -> None:
     assert longest > rig.settings.backoff_max / 2
 
 
-def test_fault_that_a_host_reports_ends_it(rig: Rig) -> None:
-    """A failed completion means a dead pipeline: the host is killed with all it holds, whatever its status number."""
-    for status, fault in ((63, Fault.SESSION_LOST), (36, Fault.DEVICE_LOST), (26, Fault.SESSION_LOST)):
-        rig.link.want([spec()])
-        host = rig.up()
-        rig.says(host, "fault", stage="completion", status=status, text="broken")
-        assert rig.of(DeviceDown)[-1].fault is fault
-        assert rig.spawner.killed[-1] == host.generation
-        rig.exit(host)
-        rig.pass_time((rig.of(DeviceDown)[-1].retry_in or 0.0) + STEP)
+def test_dead_session_costs_only_its_model(rig: Rig) -> None:
+    """A failed completion has its model configured anew in the same host, while the other model goes on."""
+    host, (mine, other) = rig.ready(spec("mine"), spec("other"))
+    rig.failed(mine)
+    assert rig.of(ModelLost) == [ModelLost("mine", "completion failed with STREAM_ABORT (63)", Rung.SESSION)]
+    assert host.heard() == [{"type": "unload", "model": mine.key}]
+    assert rig.flight.room(mine) == 0
+    assert rig.flight.room(other) == 2
+    rig.says(host, "unload.done", model=mine.key)
+    (load,) = host.heard()
+    assert (load["type"], str(load["path"])) == ("load", "/models/mine.hef")
+    rig.says(host, "load.done", model=load["model"], tensors=tensors_to_json(TENSORS))
+    host.heard()
+    rig.says(host, "configure.done", model=load["model"], queue_size=8)
+    assert rig.flight.room(rig.of(ModelReady)[-1].session) == 2
+    assert rig.spawner.killed == []
+    assert rig.of(DeviceDown) == []
+    assert rig.link.climbed == {Rung.SESSION: 1}
+
+
+def test_dead_session_is_dropped_when_its_jobs_are_home(rig: Rig) -> None:
+    """What the dead model still holds comes home first, as aborts; then it is dropped."""
+    host, (session,) = rig.ready()
+    first, second = batch(session), batch(session)
+    assert [rig.flight.submit(job) for job in (first, second)] == [None, None]
+    host.complete(first.job, 63)
+    assert rig.flight.receive() is not None
+    rig.failed(session)
+    assert host.heard() == []
+    host.complete(second.job, 63)
+    assert rig.flight.receive() is not None
+    rig.link.handle(Drained())
+    assert host.heard() == [{"type": "unload", "model": session.key}]
+
+
+def test_dead_session_that_cannot_be_dropped_costs_the_host(rig: Rig) -> None:
+    """A destructor that does not return in its time is ended with its process."""
+    host, (session,) = rig.ready()
+    rig.failed(session)
+    rig.pass_time(rig.settings.recovery.unload_timeout + 2 * STEP, beating=host)
+    assert rig.spawner.killed == [1]
+    assert "unload of two took over 5 s" in rig.of(DeviceDown)[0].text
+
+
+def test_model_that_fails_again_at_once_costs_the_host(rig: Rig) -> None:
+    """A new session that fails as well was no cure: the next rung is a new process, at once the first time."""
+    host, (session,) = rig.ready()
+    rig.failed(session)
+    rig.rebuilt(host, session)
+    rig.failed(rig.of(ModelReady)[-1].session, 4, Stage.SUBMIT)
+    (down,) = rig.of(DeviceDown)
+    assert (down.fault, rig.spawner.killed) == (Fault.SESSION_LOST, [1])
+    assert "again at once: submit failed with TIMEOUT (4)" in down.text
+    rig.exit(host)
+    assert rig.of(DeviceDown)[-1].retry_in == 0.0
+
+
+def test_model_that_keeps_failing_among_well_ones_goes_into_quarantine(rig: Rig) -> None:
+    """Whose fault it is shows by the others: they go on undisturbed, and it is tried again ten minutes later."""
+    host, (bad, good) = rig.ready(spec("bad"), spec("good"))
+    rig.delivers(host, good)
+    rig.pass_time(rig.settings.recovery.settle_after + STEP, beating=host)
+    for _ in range(2):
+        rig.failed(bad)
+        rig.rebuilt(host, bad)
+        bad = rig.of(ModelReady)[-1].session
+    rig.failed(bad)
+    (quarantined,) = rig.of(ModelQuarantined)
+    assert (quarantined.name, quarantined.retry_in) == ("bad", 600.0)
+    assert host.heard() == [{"type": "unload", "model": bad.key}]
+    rig.says(host, "unload.done", model=bad.key)
+    rig.pass_time(598.0, beating=host)
+    assert host.heard() == []
+    assert rig.flight.room(good) == 2
+    rig.pass_time(4.0, beating=host)
+    assert [message["type"] for message in host.heard()] == ["load"]
+    assert rig.spawner.killed == []
+
+
+def test_model_that_had_settled_is_only_configured_anew(rig: Rig) -> None:
+    """A loss after a time of results is a first loss every time."""
+    host, (session,) = rig.ready()
+    for _ in range(4):
+        rig.delivers(host, session)
+        rig.pass_time(rig.settings.recovery.settle_after + STEP, beating=host)
+        rig.failed(session)
+        rig.rebuilt(host, session)
+        session = rig.of(ModelReady)[-1].session
+    assert rig.spawner.killed == []
+    assert rig.link.climbed == {Rung.SESSION: 4}
+
+
+def test_failure_of_a_session_that_is_gone_changes_nothing(rig: Rig) -> None:
+    """What is told late of a session that was replaced does not cost its successor."""
+    host, (session,) = rig.ready()
+    rig.failed(session)
+    rig.rebuilt(host, session)
+    rig.link.handle(SessionFailed(session, 36, Stage.COMPLETION))
+    assert rig.spawner.killed == []
+    assert len(rig.of(ModelLost)) == 1
+
+
+def test_driver_errors_cost_the_host_whatever_the_model(rig: Rig) -> None:
+    """When the driver is not to be trusted a new session would only fail too."""
+    host, (session,) = rig.ready()
+    rig.failed(session, 36)
+    assert rig.spawner.killed == [1]
+    assert rig.of(DeviceDown)[0].fault is Fault.DEVICE_LOST
+    assert "dmesg" in rig.of(DeviceDown)[0].fix
+    host.close()
+
+
+# -- late, hot, lent, mended -----------------------------------------------------------------------------------------
+
+
+def test_late_job_is_counted_and_waited_for(rig: Rig) -> None:
+    """A job older than a third of its time is late, not lost: counted once, and its result is taken when it comes."""
+    host, (session,) = rig.ready()
+    running = batch(session)
+    assert rig.flight.submit(running) is None
+    rig.pass_time(2.0, beating=host)
+    assert rig.link.climbed == {Rung.WAIT: 1}
+    host.complete(running.job)
+    assert isinstance(rig.flight.receive(), Done)
+    rig.pass_time(5.0, beating=host)
+    assert (rig.link.climbed, rig.spawner.killed) == ({Rung.WAIT: 1}, [])
+
+
+def test_load_is_shed_in_steps_and_comes_back(rig: Rig) -> None:
+    """The warmer the chip, the smaller the share of its load; when it has cooled all of it comes back."""
+    host, _ = rig.ready()
+    for temp_c in (80.0, 92.0, 97.0, 97.0, 70.0):
+        rig.says(host, "telemetry", temp_c=temp_c)
+    assert [changed.heat.share for changed in rig.of(ThermalChanged)] == [0.75, 0.5]
+    assert all(changed.max_rate for changed in rig.of(ThermalChanged))
+    for _ in range(2):
+        rig.pass_time(rig.settings.thermal.hold + STEP, beating=host)
+        rig.says(host, "telemetry", temp_c=70.0)
+    assert rig.of(ThermalChanged)[-1].max_rate is None
+    rig.says(host, "clock", hz=350_000_000, throttled=True)
+    assert (rig.of(ThermalChanged)[-1].heat.share, rig.of(ThermalChanged)[-1].heat.throttled) == (0.25, True)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_chip_that_stopped_itself_rests_until_it_is_cool(rig: Rig, told: bool) -> None:
+    """Too hot is no fault of the host: it stays, its models rest, and they are configured anew when it has cooled."""
+    host, (session,) = rig.ready()
+    if told:
+        rig.says(host, "shutdown", temp_c=121.0)
+    else:
+        rig.says(host, "telemetry", temp_c=119.0)
+        rig.failed(session)
+    assert rig.link.state is State.COOLING
+    assert rig.of(DeviceDown)[-1].fault is Fault.TOO_HOT
+    rig.pass_time(5.0, beating=host)
+    assert host.heard() == []
+    assert rig.flight.room(session) == 0
+    rig.says(host, "telemetry", temp_c=94.0)
+    rig.link.tick()
+    assert rig.link.state is State.UP
+    rig.rebuilt(host, session)
+    assert rig.spawner.killed == []
+
+
+def test_silent_host_is_replaced_while_it_cools(rig: Rig) -> None:
+    """A chip that rests is no excuse for a host that hangs."""
+    host, _ = rig.ready()
+    rig.says(host, "shutdown", temp_c=121.0)
+    rig.pass_time(rig.settings.heartbeat_timeout + 2 * STEP)
+    assert rig.spawner.killed == [1]
+
+
+def test_device_is_lent_and_taken_back(rig: Rig) -> None:
+    """Released, the host ends and none follows; asked back, another one brings the same models into service."""
+    host, (session,) = rig.ready()
+    running = batch(session)
+    assert rig.flight.submit(running) is None
+    rig.link.release()
+    assert (rig.spawner.killed, len(rig.abandoned)) == ([1], 1)
+    assert rig.of(DeviceReleased) == []
+    rig.exit(host)
+    assert rig.of(DeviceReleased) == [DeviceReleased()]
+    rig.pass_time(100.0)
+    rig.link.restart("asked for")
+    rig.pass_time(1.0)
+    assert rig.spawner.spawned == [1]
+    rig.link.acquire()
+    assert rig.spawner.spawned == [1, 2]
+    assert rig.loaded(rig.up()).spec == session.spec
+    assert rig.respawn.failures == 0
+
+
+def test_device_that_is_asked_back_before_it_was_free(rig: Rig) -> None:
+    """Who changes their mind while the host still dies gets the next host as after a restart."""
+    host, _ = rig.ready()
+    rig.link.release()
+    rig.link.acquire()
+    rig.exit(host)
+    assert rig.of(DeviceReleased) == []
+    rig.link.tick()
+    assert rig.spawner.spawned == [1, 2]
+
+
+def test_device_that_is_missing_can_be_lent(rig: Rig) -> None:
+    """What waits for a device lets go of it at once."""
+    rig.link.start()
+    host = rig.birth()
+    rig.says(host, "failed", command="open", error="HailoRTException", status=74, text="no device")
+    rig.exit(host)
+    rig.link.release()
+    assert rig.link.state is State.RELEASED
+    assert rig.of(DeviceReleased) == [DeviceReleased()]
+
+
+def test_rejected_device_is_tried_again_when_something_was_mended(rig: Rig) -> None:
+    """Another driver, library or model file ends the wait of ten minutes."""
+    rig.link.start()
+    host = rig.birth()
+    rig.says(host, "failed", command="open", error="HailoRTException", status=76, text="version mismatch")
+    rig.exit(host)
+    rig.pass_time(20.0)
+    assert rig.spawner.spawned == [1]
+    (rig.root / "usr/lib").mkdir(parents=True)
+    (rig.root / "usr/lib/libhailort.so.4.23.0").write_bytes(b"new")
+    rig.pass_time(3.0)
+    assert rig.spawner.spawned == [1, 2]
+
+
+def test_refused_model_is_tried_again_when_its_file_is_another(rig: Rig, tmp_path: Path) -> None:
+    """A model file that was mended is loaded without anybody asking."""
+    model = tmp_path / "bad.hef"
+    model.write_bytes(b"half of it")
+    rig.link.want([replace(spec("bad"), path=model)])
+    host = rig.up()
+    key = rig.asked(host)["model"]
+    rig.says(host, "failed", command="load", model=key, error="E", status=91, text="no")
+    rig.says(host, "unload.done", model=host.heard()[0]["model"])
+    rig.pass_time(20.0, beating=host)
+    assert host.heard() == []
+    model.write_bytes(b"the whole of it")
+    rig.pass_time(3.0, beating=host)
+    assert [message["type"] for message in host.heard()] == ["load"]
+
+
+def test_settings_change_while_it_runs(rig: Rig) -> None:
+    """Time-outs that are changed hold from then on."""
+    host, (session,) = rig.ready()
+    rig.link.configure(DeviceSettings(stall_timeout=9.0))
+    assert rig.flight.submit(batch(session)) is None
+    rig.pass_time(8.0, beating=host)
+    assert rig.spawner.killed == []
+    rig.link.configure(DeviceSettings(stall_timeout=1.0))
+    rig.pass_time(2 * STEP, beating=host)
+    assert rig.spawner.killed == [1]
+
+
+# -- from one host to the next, once more ----------------------------------------------------------------------------
 
 
 def test_host_that_does_not_die_is_stuck_and_has_no_successor(rig: Rig) -> None:
     """A killed host that does not die within a second is told of once, and no new one starts before it is gone."""
     host, _ = rig.ready()
-    rig.says(host, "fault", stage="submit", status=36, text="driver")
+    rig.link.handle(HostStopped(1))
     assert rig.of(DeviceDown) == [rig.of(DeviceDown)[0]]
     assert rig.of(DeviceDown)[0].retry_in is None
     rig.pass_time(0.9)
@@ -519,7 +815,7 @@ def test_host_that_does_not_die_is_stuck_and_has_no_successor(rig: Rig) -> None:
     rig.pass_time(STEP)
     assert rig.spawner.spawned == [1, 2]
     rig.up()
-    assert rig.link.phase is Phase.UP
+    assert rig.link.state is State.UP
 
 
 def test_host_that_was_given_up_is_not_listened_to(rig: Rig) -> None:
@@ -529,7 +825,7 @@ def test_host_that_was_given_up_is_not_listened_to(rig: Rig) -> None:
     host = rig.birth()
     rig.link.restart("asked for")
     rig.says(host, "open.done", identity={"arch": "late"})
-    assert rig.link.phase is Phase.DYING
+    assert rig.link.state is State.DYING
     assert rig.of(DeviceUp) == []
     rig.exit(host)
     assert rig.of(DeviceDown)[-1].asked
@@ -604,7 +900,7 @@ def test_telemetry_is_summed_over_hosts(rig: Rig) -> None:
     rig.link.tick()
     host = rig.up()
     rig.says(host, "beat", cpu_s=1.0, rss_kb=1024)
-    assert rig.link.telemetry == {"cpu_s": 4.0, "rss_mb": 1.0, "temp_c": None}
+    assert rig.link.telemetry == {"cpu_s": 4.0, "rss_mb": 1.0, "temp_c": 51.5}
     for nonsense in (float("inf"), float("nan"), 10**400, "3", None, [1]):
         rig.says(host, "beat", cpu_s=nonsense, rss_kb=nonsense)
     assert rig.link.telemetry["rss_mb"] == 0.0
@@ -615,7 +911,7 @@ def test_messages_nobody_understands_change_nothing(rig: Rig) -> None:
     host, (session,) = rig.ready()
     for kind in ("load.done", "configure.done", "unload.done", "whatever"):
         rig.says(host, kind, model=session.key, tensors=None)
-    assert rig.link.phase is Phase.UP
+    assert rig.link.state is State.UP
     assert rig.flight.room(session) == 2
     assert len(rig.of(ModelReady)) == 1
 
@@ -630,4 +926,4 @@ def test_close_gives_back_what_is_in_flight(rig: Rig) -> None:
     assert isinstance(failures[0].error, DeviceLost)
     assert rig.link.close() == []
     assert rig.flight.submit(batch(session)) is not None
-    assert rig.link.phase is Phase.OFF
+    assert rig.link.state is State.OFF

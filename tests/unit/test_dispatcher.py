@@ -180,14 +180,28 @@ def test_frame_of_a_camera_without_rules_has_failed(rig: Rig) -> None:
 
 
 def test_batch_that_cannot_be_sent_comes_home(rig: Rig) -> None:
-    """When the host is gone its frames have failed and their slots are free again."""
+    """When the host is gone the frame waits again as if it had not been taken, and its slot is free."""
     mine = lane()
     free = mine.session.pool.free
     rig.host.jobs.close()
     rig.begin(service(mine))
     rig.mailboxes.offer(frame())
-    assert rig.ended(1) == {"failed": 1}
+    wait_for(lambda: rig.flight.room(mine.session) == 0, what="the host is found to be gone")
+    wait_for(lambda: rig.mailboxes.pending("two") == 1, what="the frame waits again")
     assert mine.session.pool.free == free
+    pair = rig.mailboxes.snapshot().pairs["front", "two"]
+    assert (pair.ended, pair.retried) == ({}, 0)
+
+
+def test_load_is_shed_where_frames_wait(rig: Rig) -> None:
+    """Below a rate limit frames stay in the mailbox, where newer ones take their place; without it all are sent."""
+    rig.begin(replace(service(lane()), max_rate=0.001))
+    rig.mailboxes.offer(frame(number=1))
+    rig.sent(1)
+    rig.mailboxes.offer(frame(number=2))
+    assert rig.mailboxes.pending("two") == 1
+    rig.dispatcher.apply(service(lane()))
+    wait_for(lambda: rig.mailboxes.pending("two") == 0, what="the limit is gone")
 
 
 def test_rules_apply_from_the_next_frame_on(rig: Rig) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hailod.clock import FakeClock
-from hailod.mailbox import Mailboxes, Outcome, Skip
+from hailod.mailbox import Item, Mailboxes, Outcome, Skip
 from hailod.types import Frame, Picture, PixelFormat
 
 PICTURE = Picture(PixelFormat.GRAY, 2, 2, (np.zeros((2, 2), np.uint8),))
@@ -156,3 +156,90 @@ def test_a_kick_wakes_the_next_wait(boxes: Mailboxes) -> None:
     boxes.kick()
     boxes.wait(None, seen=None)
     assert boxes.offers == 0
+
+
+def taken(boxes: Mailboxes, limit: int = 8) -> list[Item]:
+    return boxes.take("m", limit, per_camera=limit, max_age=1.0)
+
+
+def back(boxes: Mailboxes, items: list[Item], *, failed: bool = True, retries: int = 1) -> list[int]:
+    """Put items back; the numbers of the frames that cannot be sent again."""
+    return [item.frame.number for item in boxes.put_back(items, max_age=1.0, failed=failed, retries=retries)]
+
+
+def test_frame_that_failed_waits_again(boxes: Mailboxes, clock: FakeClock) -> None:
+    """It comes back once, is then in flight and not ended, and the second failure is its last."""
+    boxes.route("front", ["m"])
+    boxes.offer(frame(clock, "front", 1))
+    assert back(boxes, taken(boxes)) == []
+    pair = boxes.snapshot().pairs["front", "m"]
+    assert (pair.waiting, pair.taken, pair.retried, pair.ended) == (1, 0, 1, {})
+    assert back(boxes, taken(boxes)) == [1]
+    assert boxes.snapshot().pairs["front", "m"].ended == {Outcome.FAILED: 1}
+
+
+def test_frame_that_was_never_sent_had_no_chance_yet(boxes: Mailboxes, clock: FakeClock) -> None:
+    """Taken for a device that was gone by then is no attempt, however often."""
+    boxes.route("front", ["m"])
+    boxes.offer(frame(clock, "front", 1))
+    for _ in range(5):
+        assert back(boxes, taken(boxes), failed=False) == []
+    assert boxes.snapshot().pairs["front", "m"].retried == 0
+
+
+def test_newer_frame_takes_the_place_of_one_that_failed(boxes: Mailboxes, clock: FakeClock) -> None:
+    """Where a newer frame waits the old one is not sent again: it has failed, or was superseded unsent."""
+    boxes.route("front", ["m"])
+    for number, failed in ((1, True), (3, False)):
+        boxes.offer(frame(clock, "front", number))
+        mine = taken(boxes)
+        boxes.offer(frame(clock, "front", number + 1))
+        assert back(boxes, mine, failed=failed) == [number]
+        assert take(boxes) == [("front", number + 1)]
+    assert boxes.snapshot().pairs["front", "m"].ended == {Outcome.FAILED: 1, Outcome.SUPERSEDED: 1}
+
+
+def test_old_frame_is_not_sent_again(boxes: Mailboxes, clock: FakeClock) -> None:
+    """What failed and is stale has failed; what was never sent has expired."""
+    boxes.route("front", ["m"])
+    for failed in (True, False):
+        boxes.offer(frame(clock, "front", 1))
+        mine = taken(boxes)
+        clock.advance(1.5)
+        assert back(boxes, mine, failed=failed) == [1]
+    assert boxes.snapshot().pairs["front", "m"].ended == {Outcome.FAILED: 1, Outcome.EXPIRED: 1}
+
+
+def test_frames_come_back_in_order(clock: FakeClock) -> None:
+    """Offline, a batch that failed is sent again before all that waits behind it, in its own order."""
+    boxes = Mailboxes(clock, depth=4, lossless=True)
+    boxes.route("front", ["m"])
+    for number in range(4):
+        boxes.offer(frame(clock, "front", number))
+    mine = taken(boxes, 3)
+    for number in (4, 5, 6):
+        boxes.offer(frame(clock, "front", number))
+    clock.advance(100.0)
+    assert back(boxes, mine) == []
+    assert [number for _, number in take(boxes, per_camera=8)] == list(range(7))
+
+
+def test_nothing_comes_back_to_a_model_that_is_no_longer_asked(boxes: Mailboxes, clock: FakeClock) -> None:
+    """After a swap, and after the end, what was taken is abandoned."""
+    boxes.route("front", ["m"])
+    boxes.offer(frame(clock, "front", 1))
+    mine = taken(boxes)
+    boxes.route("front", ["n"])
+    assert back(boxes, mine) == [1]
+    assert boxes.snapshot().pairs["front", "m"].ended == {Outcome.ABANDONED: 1}
+
+
+def test_frame_that_comes_back_wakes_who_waits(boxes: Mailboxes, clock: FakeClock) -> None:
+    """The dispatcher hears of it as of a new frame."""
+    boxes.route("front", ["m"])
+    boxes.offer(frame(clock, "front", 1))
+    mine = taken(boxes)
+    seen = boxes.offers
+    back(boxes, mine)
+    boxes.wait(None, seen=seen)
+    assert boxes.pending("m") == 1

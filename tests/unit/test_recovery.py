@@ -1,44 +1,120 @@
-"""What a fault means and when the next host is started."""
+"""The ladder: what follows from what, when the next host is started, and whose fault it is."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hailod.device.recovery import CURES, HEALTHY_S, REJECTED_RETRY_S, Fault, Respawn, cure_of
+from hailod.device.recovery import HAS_HOST, LADDER, RUNGS, Action, ModelFaults, Respawn, Rung, State, Trigger
+from hailod.device.statuses import Fault
 
-
-@pytest.mark.parametrize(
-    ("status", "fault"),
-    [
-        (4, Fault.SESSION_LOST),
-        (63, Fault.SESSION_LOST),
-        (82, Fault.SESSION_LOST),
-        (74, Fault.UNAVAILABLE),
-        (73, Fault.UNAVAILABLE),
-        (64, Fault.UNAVAILABLE),
-        (76, Fault.REJECTED),
-        (93, Fault.REJECTED),
-        (91, Fault.REJECTED),
-        (36, Fault.DEVICE_LOST),
-        (8, Fault.DEVICE_LOST),
-        (97, Fault.DEVICE_LOST),
-    ],
-)
-def test_status_is_classed_by_its_cure(status: int, fault: Fault) -> None:
-    """HailoRT's statuses fall into the classes of the design; unknown ones cost a new process."""
-    assert cure_of(status).fault is fault
+TRIGGERS = [trigger for trigger in Trigger if trigger is not Trigger.CLOSE]
 
 
-def test_what_people_must_mend_comes_with_the_fix() -> None:
-    """Whatever hailod cannot cure by itself tells what to do."""
-    for cure in CURES.values():
-        assert bool(cure.fix) == (cure.fault in (Fault.UNAVAILABLE, Fault.REJECTED))
+def walk(state: State, *triggers: Trigger) -> tuple[State, list[Action]]:
+    """Where triggers lead, and what is done on the way."""
+    done: list[Action] = []
+    for trigger in triggers:
+        step = LADDER.get((state, trigger))
+        if step is not None:
+            state = step.state
+            done += step.actions
+    return state, done
+
+
+def test_a_fault_ends_the_host_and_its_end_brings_the_next() -> None:
+    """Kill, wait for the kernel to say that it is gone, wait out the back-off, start: in this order and no other."""
+    state, done = walk(State.UP, Trigger.LOST, Trigger.REAPED, Trigger.DUE, Trigger.OPENED)
+    assert state is State.UP
+    assert done == [Action.KILL, Action.SCHEDULE, Action.SPAWN]
+
+
+def test_what_cannot_be_cured_by_trying_is_held() -> None:
+    """A rejected device is not started on a timer of seconds; a change of what is installed starts it at once."""
+    state, done = walk(State.STARTING, Trigger.LOST, Trigger.REAPED_REJECTED)
+    assert (state, done[-1]) == (State.HELD, Action.HOLD)
+    assert walk(state, Trigger.CHANGED) == (State.STARTING, [Action.SPAWN])
+
+
+def test_a_chip_that_is_too_hot_keeps_its_host() -> None:
+    """The process is well: only the models rest until it has cooled."""
+    assert walk(State.UP, Trigger.TOO_HOT, Trigger.COOLED) == (State.UP, [Action.REST, Action.RESUME])
+
+
+def test_a_host_that_does_not_die_has_no_successor() -> None:
+    """Nothing but its end leads out of `stuck`, whatever is asked for."""
+    state, _ = walk(State.UP, Trigger.LOST, Trigger.OVERDUE)
+    assert state is State.STUCK
+    for trigger in set(TRIGGERS) - {Trigger.REAPED, Trigger.REAPED_REJECTED, Trigger.REAPED_RELEASED}:
+        assert walk(state, trigger) == (State.STUCK, [])
+    assert walk(state, Trigger.REAPED, Trigger.DUE) == (State.STARTING, [Action.SCHEDULE, Action.SPAWN])
+
+
+def test_a_device_that_is_lent_comes_back_only_when_asked_for() -> None:
+    """No timer, restart or change starts a host beside the program that has the device."""
+    state, done = walk(State.UP, Trigger.RELEASE, Trigger.REAPED_RELEASED)
+    assert (state, done) == (State.RELEASED, [Action.KILL, Action.SAY_RELEASED])
+    for trigger in set(TRIGGERS) - {Trigger.ACQUIRE}:
+        assert walk(state, trigger) == (State.RELEASED, [])
+    assert walk(state, Trigger.ACQUIRE) == (State.STARTING, [Action.SPAWN])
+
+
+@given(st.lists(st.sampled_from(TRIGGERS), max_size=40))
+def test_there_is_never_more_than_one_host(triggers: list[Trigger]) -> None:
+    """Whatever happens in whatever order: no host is started while another may live, and none is killed twice."""
+    state, alive = State.OFF, 0
+    for trigger in triggers:
+        reaps = trigger in (Trigger.REAPED, Trigger.REAPED_REJECTED, Trigger.REAPED_RELEASED)
+        if reaps and not alive:
+            continue
+        before = state
+        step = LADDER.get((state, trigger))
+        if reaps:
+            alive -= 1
+        if step is None:
+            assert not reaps or before not in HAS_HOST | {State.DYING, State.STUCK}
+            continue
+        state = step.state
+        if Action.SPAWN in step.actions:
+            assert alive == 0
+            alive += 1
+        assert Action.KILL not in step.actions or before in HAS_HOST
+        assert alive == (state in HAS_HOST | {State.DYING, State.STUCK})
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.OFF])
+def test_every_state_leads_back_to_service(state: State) -> None:
+    """There is a way up from everywhere, through what the device, the clock and people may do."""
+    reached, frontier = {state}, [state]
+    while frontier:
+        for trigger in TRIGGERS:
+            step = LADDER.get((frontier[-1], trigger))
+            if step is not None and step.state not in reached:
+                reached.add(step.state)
+                frontier.insert(0, step.state)
+        frontier.pop()
+    assert State.UP in reached
+
+
+@pytest.mark.parametrize("state", State)
+def test_everything_ends(state: State) -> None:
+    """The link can be closed in every state."""
+    assert walk(state, Trigger.CLOSE) == (State.OFF, [])
+
+
+def test_every_class_of_fault_has_its_rung() -> None:
+    """No fault comes in below or beside the ladder."""
+    assert set(RUNGS) == set(Fault)
+
+
+# -- back-off --------------------------------------------------------------------------------------------------------
 
 
 def respawn(seed: int = 1) -> Respawn:
-    return Respawn(0.5, 30.0, random.Random(seed))
+    return Respawn(0.5, 30.0, 60.0, random.Random(seed))
 
 
 def test_first_respawn_has_no_delay() -> None:
@@ -67,13 +143,41 @@ def test_a_minute_of_health_resets_the_count() -> None:
     policy.delay(Fault.HUNG)
     policy.delay(Fault.HUNG)
     policy.succeeded(100.0)
-    policy.succeeded(100.0 + HEALTHY_S - 1)
+    policy.succeeded(159.0)
     assert policy.failures == 2
-    policy.succeeded(100.0 + HEALTHY_S)
+    policy.succeeded(160.0)
     assert policy.failures == 0
     assert policy.delay(Fault.HUNG) == 0.0
 
 
-def test_rejected_is_not_retried_in_a_loop() -> None:
-    """A wrong HEF or version stays wrong; it is looked at again every ten minutes."""
-    assert respawn().delay(Fault.REJECTED) == REJECTED_RETRY_S
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def lost(faults: ModelFaults, *, settled: bool = False, others_well: bool = False) -> Rung:
+    return faults.lost("m", settled=settled, others_well=others_well, losses_to_quarantine=3)
+
+
+def test_a_model_alone_climbs_from_session_to_host() -> None:
+    """A first loss costs the session; one right after it is not cured by another session."""
+    faults = ModelFaults()
+    assert [lost(faults) for _ in range(4)] == [Rung.SESSION, Rung.HOST, Rung.HOST, Rung.HOST]
+
+
+def test_a_model_among_well_ones_never_costs_them_the_host() -> None:
+    """While others deliver on the same device the fault is the model's, and it goes into quarantine."""
+    faults = ModelFaults()
+    assert [lost(faults, others_well=True) for _ in range(3)] == [Rung.SESSION, Rung.SESSION, Rung.QUARANTINE]
+
+
+def test_a_model_that_had_settled_begins_anew() -> None:
+    """A loss an hour is a first loss every time."""
+    faults = ModelFaults()
+    assert [lost(faults, settled=True) for _ in range(5)] == [Rung.SESSION] * 5
+
+
+def test_a_model_that_was_forgotten_begins_anew() -> None:
+    """Asked for again, it has its first chance again."""
+    faults = ModelFaults()
+    lost(faults)
+    faults.forget("m")
+    assert lost(faults) is Rung.SESSION

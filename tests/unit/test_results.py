@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 
 from hailod.clock import FakeClock
-from hailod.device.flight import Batch, Flight
-from hailod.errors import DeviceLost
+from hailod.device.flight import Batch, Drained, Flight, FlightEvent, SessionFailed
+from hailod.device.statuses import Stage
+from hailod.errors import (
+    DeviceHung,
+    DeviceLost,
+    InferenceError,
+    InferenceSubmitError,
+    InferenceTimeoutError,
+    InferenceWaitError,
+)
 from hailod.geometry import View, place
 from hailod.mailbox import Mailboxes, Outcome
-from hailod.pipeline.results import QUARANTINE_AFTER, ModelTrouble, Result, Results
+from hailod.pipeline.results import ModelTrouble, Result, Results
 from hailod.pipeline.service import CameraRules, Lane, Service
 from tests.support.device import frame, session
 from tests.support.lanes import RULES, garble, lane, see, service
@@ -38,6 +46,8 @@ class Rig:
         self.flight.accept(True)
         self.seen: list[Result] = []
         self.troubles: list[ModelTrouble] = []
+        self.told: list[FlightEvent] = []
+        self.lost: list[InferenceError] = []
         self.rooms = 0
         self.results = Results(
             self.flight,
@@ -45,6 +55,8 @@ class Rig:
             self.clock,
             on_result=self.seen.append,
             on_trouble=self.troubles.append,
+            on_flight=self.told.append,
+            on_lost=self.lost.append,
             on_room=self._room,
         )
         self.lane = lane(of=session(batch_size=4))
@@ -64,6 +76,16 @@ class Rig:
         slots = of.pool.take(frames)
         assert slots is not None
         batch = Batch(of, items, slots, [PLACED] * frames, taken=self.clock.monotonic())
+        assert self.flight.submit(batch) is None
+        return batch
+
+    def taken(self) -> Batch:
+        """A batch of the one frame that waits, on the device."""
+        of = self.lane.session
+        items = self.mailboxes.take("two", 1, per_camera=1, max_age=1.0)
+        slots = of.pool.take(1)
+        assert slots is not None
+        batch = Batch(of, items, slots, [PLACED], taken=self.clock.monotonic())
         assert self.flight.submit(batch) is None
         return batch
 
@@ -93,7 +115,8 @@ class Rig:
 
     def close(self) -> None:
         self.flight.close()
-        self.results.fail(self.flight.abandon(DeviceLost("over")))
+        self.results.abandon(self.flight.abandon(DeviceLost("over")))
+        self.mailboxes.close()
         self.host.close()
         assert self.results.stop(5.0)
         assert self.results.worker.failure is None
@@ -102,6 +125,7 @@ class Rig:
         self.results.apply(Service())
         self.seen.clear()
         self.troubles.clear()
+        self.told.clear()
         del self.lane
 
 
@@ -144,27 +168,87 @@ def test_each_frame_of_a_batch_has_its_own(rig: Rig) -> None:
     assert rig.lane.session.pool.free == free
 
 
-def test_failed_batch_has_no_result(rig: Rig) -> None:
-    """A batch that the device failed is counted as failed: no result, and its slots are not used again."""
+def test_failed_batch_has_no_result_and_is_sent_again(rig: Rig) -> None:
+    """Frames of a batch that the device failed wait again, in front; there is no result, and its slots are not used."""
     free = rig.lane.session.pool.free
     batch = rig.sent(2)
     see(batch.session, batch.slots[0], PERSON)
     rig.host.complete(batch.job, 63)
-    assert rig.ended(2) == {"failed": 2}
+    wait_for(lambda: rig.mailboxes.pending("two") == 2, what="both frames wait again")
+    again = rig.mailboxes.take("two", 2, per_camera=2, max_age=1.0)
+    assert [(item.frame.number, item.tries) for item in again] == [(0, 1), (1, 1)]
     assert rig.seen == []
     assert rig.troubles == []
     assert rig.lane.session.pool.free == free - 2
+    rig.mailboxes.finish(again, Outcome.DONE)
 
 
-def test_given_up_batches_have_no_result(rig: Rig) -> None:
-    """What was in flight on a host that was given up is counted as told: failed, or abandoned at the end."""
-    for outcome in (Outcome.FAILED, Outcome.ABANDONED):
-        batch = rig.sent(2)
-        rig.results.fail(rig.flight.abandon(DeviceLost("gone")), outcome)
-        rig.flight.accept(True)
-        rig.host.complete(batch.job)
-    assert rig.ended(4) == {"failed": 2, "abandoned": 2}
+def test_frame_that_fails_again_has_failed(rig: Rig) -> None:
+    """A frame has one more chance, not two; what becomes of it is told with camera, number, advice and status."""
+    batch = rig.sent()
+    rig.host.complete(batch.job, 63)
+    wait_for(lambda: rig.mailboxes.pending("two") == 1, what="the frame waits again")
+    rig.lane = lane(of=session(key=2, batch_size=4))
+    rig.results.apply(service(rig.lane))
+    rig.host.complete(rig.taken().job, 4)
+    assert rig.ended(1) == {"failed": 1}
+    (error,) = rig.lost
+    assert isinstance(error, InferenceWaitError)
+    assert (error.source, error.frame, error.status) == ("front", 0, 4)
+    assert "front, frame 0: HailoRT status 4 (TIMEOUT); try the frame once more" in str(error)
+    assert rig.results.lost == {"InferenceWaitError": 1}
+
+
+def test_stale_frame_is_not_sent_again(rig: Rig) -> None:
+    """A frame that is older than a frame may be has failed with its batch."""
+    batch = rig.sent()
+    rig.clock.advance(2.0)
+    rig.host.complete(batch.job, 82, refused=True)
+    assert rig.ended(1) == {"failed": 1}
+    assert isinstance(rig.lost[0], InferenceSubmitError)
+
+
+def test_first_failure_of_a_session_is_told_once(rig: Rig) -> None:
+    """The control thread hears of a dead session once, with status and stage, and when the last of it is home."""
+    batches = [rig.sent(), rig.sent()]
+    for batch in batches:
+        rig.host.complete(batch.job, 63)
+    wait_for(lambda: len(rig.told) == 2, what="both are told")
+    failed, drained = rig.told
+    assert isinstance(failed, SessionFailed)
+    assert (failed.session, failed.status, failed.stage) == (rig.lane.session, 63, Stage.COMPLETION)
+    assert isinstance(drained, Drained)
+
+
+def test_batches_of_a_host_that_was_given_up(rig: Rig) -> None:
+    """What was in flight there is sent again; what had its chance has failed, by a time-out if the host hung."""
+    first = rig.sent()
+    rig.results.fail(rig.flight.abandon(DeviceLost("gone")))
+    rig.flight.accept(True)
+    rig.host.complete(first.job)
+    second = rig.taken()
+    rig.results.fail(rig.flight.abandon(DeviceHung("no heartbeat")))
+    rig.flight.accept(True)
+    rig.host.complete(second.job)
+    assert rig.ended(1) == {"failed": 1}
+    assert isinstance(rig.lost[0], InferenceTimeoutError)
+    third = rig.sent()
+    rig.results.abandon(rig.flight.abandon(DeviceLost("over")))
+    rig.host.complete(third.job)
+    assert rig.ended(2) == {"failed": 1, "abandoned": 1}
     assert rig.seen == []
+
+
+def test_result_that_came_home_too_late_is_no_news(rig: Rig) -> None:
+    """A frame whose device had all but hung is expired and not told, however good its result."""
+    rig.run(PERSON)
+    batch = rig.sent()
+    see(batch.session, batch.slots[0], PERSON)
+    # A full window of 8 frames at the second each that the first one took is in order; more is not.
+    rig.clock.advance(9.5)
+    rig.host.complete(batch.job)
+    assert rig.ended(2) == {"done": 1, "expired": 1}
+    assert len(rig.seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -225,9 +309,9 @@ def test_trouble_is_counted_in_a_row(rig: Rig) -> None:
     for _ in range(3):
         rig.garbled()
     rig.run(PERSON)
-    for _ in range(QUARANTINE_AFTER):
+    for _ in range(10):
         rig.garbled()
-    assert [trouble.in_a_row for trouble in rig.troubles] == [1, 2, 3, *range(1, QUARANTINE_AFTER + 1)]
+    assert [trouble.in_a_row for trouble in rig.troubles] == [1, 2, 3, *range(1, 10 + 1)]
 
 
 def test_new_session_starts_a_new_row(rig: Rig) -> None:

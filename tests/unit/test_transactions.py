@@ -6,7 +6,7 @@ import pytest
 
 from hailod.control.transactions import DeviceRestart, ModelSwap, Refused, Succeeded
 from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
-from hailod.device.recovery import Fault
+from hailod.device.statuses import Fault
 from hailod.errors import DeviceRejected
 from tests.support.desk import FakeDesk, settings
 from tests.support.device import session

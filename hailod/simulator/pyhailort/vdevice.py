@@ -128,7 +128,9 @@ def _open(params: VDeviceParams) -> NativeVDevice:
         # One chip is simulated; an 8L is never joined with others.
         joined = simulation.options.arch != "hailo8l"
         raise HailoRTStatusException(OUT_OF_PHYSICAL_DEVICES if joined else INVALID_OPERATION)
-    return NativeVDevice(simulation, simulation.open_device(params.device_ids, params.group_id), scheduled)
+    device = simulation.open_device(params.device_ids, params.group_id)
+    block(simulation.options.open_s, holding_gil=True)
+    return NativeVDevice(simulation, device, scheduled)
 
 
 class VDevice:
