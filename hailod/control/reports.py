@@ -178,6 +178,14 @@ class Reports:
                 name: payloads.CameraRates(fps_in.get(name), interval.camera_fps(name), _dropped(books, name))
                 for name in settings.cameras
             },
+            faults={
+                "conditions_total": self._health.counts(),
+                "rungs_total": self._engine.link.climbed,
+                "frames_lost_total": self._engine.results.lost,
+                "frames_retried_total": {
+                    f"{camera}/{model}": pair.retried for (camera, model), pair in books.pairs.items() if pair.retried
+                },
+            },
         )
         self._outbox.stream(self._topics.metrics, document, 1.0)
 

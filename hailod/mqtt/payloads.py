@@ -132,8 +132,10 @@ def metrics(
     device: Mapping[str, float | None],
     host: Mapping[str, float | None],
     cameras: Mapping[str, CameraRates],
+    faults: Mapping[str, Mapping[str, int]],
 ) -> Payload:
-    """`N/metrics`. `latency_ms` is p50, p95, p99; `device` and `host` hold figures with their unit in the key."""
+    """`N/metrics`. `latency_ms` is p50, p95, p99; `device` and `host` hold figures with their unit in the key; `faults`
+    counts since the start, by reason."""
     p50, p95, p99 = (number(value) for value in latency_ms)
     return {
         "v": VERSION,
@@ -155,6 +157,7 @@ def metrics(
             }
             for name, rates in cameras.items()
         },
+        "faults": {name: dict(counts) for name, counts in faults.items()},
     }
 
 

@@ -78,8 +78,10 @@ def test_no_nan_is_published() -> None:
         device={"temp_c": float("nan"), "power_w": 2.34},
         host={"rss_mb": 180.0},
         cameras={"front": payloads.CameraRates(float("nan"), 14.8, 1)},
+        faults={"rungs_total": {"session": 2}},
     )
     assert told["fps"] is None
+    assert told["faults"] == {"rungs_total": {"session": 2}}
     assert told["latency_ms"] == {"p50": None, "p95": None, "p99": 3.1}
     assert told["device"] == {"temp_c": None, "power_w": 2.3}
     assert told["cameras"] == {"front": {"fps_in": None, "fps_out": 14.8, "dropped_total": 1}}
