@@ -39,15 +39,17 @@ class Load:
 
     def __init__(self) -> None:
         self._since: tuple[float, int] | None = None
-        self._rate = 0.0
+        self._latest = 0.0, 0
+        self._rate: float | None = None
         self._base: float | None = None
 
     def count(self, finished: int, now: float) -> None:
         """So many frames are finished by now."""
+        self._latest = now, finished
         if self._since is None:
             self._since = now, finished
         elif now - self._since[0] >= self.WINDOW:
-            self._rate = (finished - self._since[1]) / (now - self._since[0])
+            self._rate = self._recent()
             self._since = now, finished
 
     def limit(self, heat: Heat) -> float | None:
@@ -56,8 +58,13 @@ class Load:
             self._base = None
             return None
         if self._base is None:
-            self._base = self._rate
+            self._base = self._recent() if self._rate is None else self._rate
         return max(self._base * heat.share, self.LEAST)
+
+    def _recent(self) -> float:
+        """The rate since the present window began."""
+        (now, finished), (then, before) = self._latest, self._since or self._latest
+        return (finished - before) / (now - then) if now > then else 0.0
 
 
 class Thermostat:

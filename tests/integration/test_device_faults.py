@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hailod.device.events import DeviceUp
+from hailod.device.events import DeviceUp, ModelReady, ThermalChanged
 from hailod.device.statuses import Fault
 from tests.support.engine import Bench, device, plan
 from tests.support.waiting import wait_for
@@ -53,6 +53,23 @@ def test_jobs_count_over_all_hosts(tmp_path: Path) -> None:
         assert sum(bench.pair().ended.values()) == 7
         assert bench.pair().ended["done"] >= 6
         assert [down.fault for down in bench.down()] == [Fault.DEVICE_LOST]
+
+
+def test_a_chip_that_gets_too_hot(tmp_path: Path) -> None:
+    """Its load is shed, it rests when it stops itself, and works again when it has cooled: in one and the same host."""
+    script = scripted(tmp_path, "temperature = [[0, 48], [1, 60], [2, 126], [2.3, 126], [3, 60]]\n")
+    thermal = {"interval": 0.2, "hold": 0.0}
+    with Bench(device(faults=script, thermal=thermal), plan(tmp_path)) as bench:
+        host = bench.host
+        wait_for(lambda: bench.run(1) or bench.down(), what="the chip stops itself")
+        wait_for(lambda: len(bench.of(ModelReady)) == 2, what="the model serves again")
+        wait_for(lambda: not bench.of(ThermalChanged)[-1].heat.shedding, what="all of the load is back")
+        done = bench.pair().ended["done"]
+        wait_for(lambda: bench.run(1) or bench.pair().ended["done"] > done, what="frames are run again")
+        assert [down.fault for down in bench.down()] == [Fault.TOO_HOT]
+        assert 0.25 in [changed.heat.share for changed in bench.of(ThermalChanged)]
+        assert bench.engine.link.pid == host.pid
+        assert all(len(result.detections) == 2 for result in bench.results)
 
 
 def test_a_script_with_a_mistake_is_told(tmp_path: Path) -> None:

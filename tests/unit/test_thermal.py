@@ -76,6 +76,14 @@ def test_the_limit_is_a_share_of_what_was_done_before() -> None:
     assert load.limit(Heat(1, 0.75)) == pytest.approx(22.5)
 
 
+def test_a_node_that_has_just_begun_counts_what_it_has() -> None:
+    """Before the first full window the rate is that of the part of it which is over."""
+    load = Load()
+    for tenth in range(11):
+        load.count(tenth * 4, tenth / 10)
+    assert load.limit(Heat(2, 0.5)) == pytest.approx(20.0)
+
+
 def test_an_idle_node_is_not_blinded() -> None:
     """A quarter of nothing is still a frame every two seconds."""
     assert Load().limit(Heat(3, 0.25)) == 0.5
