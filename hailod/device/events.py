@@ -37,6 +37,11 @@ class DeviceStuck:
     pid: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceReleased:
+    """The device is free for others: its host is gone, and none is started before the device is acquired."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelReady:
     """A model is configured and takes frames."""
@@ -60,4 +65,4 @@ class ModelUnloaded:
     name: str
 
 
-LinkEvent = DeviceUp | DeviceDown | DeviceStuck | ModelReady | ModelFailed | ModelUnloaded
+LinkEvent = DeviceUp | DeviceDown | DeviceStuck | DeviceReleased | ModelReady | ModelFailed | ModelUnloaded

@@ -16,7 +16,7 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import DeviceSettings
-from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, LinkEvent
+from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, LinkEvent
 from hailod.device.flight import EXCEPTIONS, Failed, Flight, ModelSpec
 from hailod.device.loader import Loader
 from hailod.device.protocol import Message, number, send_control
@@ -48,6 +48,7 @@ class Phase(StrEnum):
     DYING = "dying"
     STUCK = "stuck"
     WAITING = "waiting"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class DeviceLink:
         )
         self._cause = _Cause(Fault.DEVICE_LOST, "")
         self._restarts = 0
+        self._lending = False
         # What a simulated device with scripted faults remembers from host to host.
         self._memory = -1
 
@@ -160,6 +162,22 @@ class DeviceLink:
         self._loader.retry()
         if self._phase in (Phase.STARTING, Phase.UP):
             self._down(Fault.DEVICE_LOST, reason, asked=True)
+        elif self._phase is Phase.WAITING:
+            self._deadline = self._clock.monotonic()
+
+    def release(self) -> None:
+        """Leave the device to others; DeviceReleased follows once the host is gone."""
+        self._lending = True
+        if self._phase in (Phase.OFF, Phase.WAITING):
+            self._released()
+        else:
+            self._down(Fault.DEVICE_LOST, "the device is being handed over to other programs", asked=True)
+
+    def acquire(self) -> None:
+        """Have the device again, or end the wait for the next try."""
+        self._lending = False
+        if self._phase is Phase.RELEASED:
+            self._spawn()
         elif self._phase is Phase.WAITING:
             self._deadline = self._clock.monotonic()
 
@@ -342,11 +360,18 @@ class DeviceLink:
         """The host is reaped: the device is free for the next one."""
         self._close_control()
         self._host.pid = 0
+        if self._lending:
+            self._released()
+            return
         self._restarts += 1
         delay = 0.0 if cause.asked else self._respawn.delay(cause.fault)
         self._phase = Phase.WAITING
         self._deadline = self._clock.monotonic() + delay
         self._emit(DeviceDown(cause.fault, cause.text, delay, cause.asked))
+
+    def _released(self) -> None:
+        self._phase = Phase.RELEASED
+        self._emit(DeviceReleased())
 
     def _close_control(self) -> None:
         if self._host.control is not None:

@@ -164,6 +164,14 @@ class Engine:
         else:
             self.link.restart("restart was asked for")
 
+    def release(self) -> None:
+        """Leave the device to other programs; DeviceReleased follows once it is free."""
+        self.link.release()
+
+    def acquire(self) -> None:
+        """Have the device again, or look at once whether it is to be had."""
+        self.link.acquire()
+
     def quarantine(self, model: str) -> None:
         """Take a model out of service until it is asked for anew."""
         self._unusable.add(model)
