@@ -17,9 +17,11 @@ from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
+from hailod.control.lease import Lease, Loan, clock_time
 from hailod.control.reports import Reports
 from hailod.device.events import (
     DeviceDown,
+    DeviceReleased,
     DeviceStuck,
     DeviceUp,
     LinkEvent,
@@ -52,8 +54,8 @@ BROKER_PATIENCE_S = 5.0
 TROUBLE_HOLD_S = 60.0
 _MODEL_CODES = frozenset({Code.MODEL_FAILED, Code.DECODE_ERRORS})
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
-# A start is no trouble, but until it is over the node does not do its work.
-_PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING})
+# A start is no trouble, and neither is a loan, but until it is over the node does not do its work.
+_PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING, Code.DEVICE_RELEASED})
 _LEVELS = {State.OK: "info", State.DEGRADED: "warning", State.FAILED: "error"}
 _CODE_OF = {
     Fault.UNAVAILABLE: Code.DEVICE_UNAVAILABLE,
@@ -96,6 +98,7 @@ class Control:
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
         self._trouble_over: dict[str, float] = {}
+        self._lease = Lease()
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
 
@@ -144,7 +147,9 @@ class Control:
         match event:
             case HostStarted() | HostFailed() | HostMessage() | HostStopped() | HostExited():
                 self._parts.engine.handle(event)
-            case DeviceUp() | DeviceDown() | DeviceStuck() | ModelReady() | ModelFailed() | ModelUnloaded():
+            case DeviceUp() | DeviceDown() | DeviceStuck() | DeviceReleased():
+                self._device(event)
+            case ModelReady() | ModelFailed() | ModelUnloaded():
                 self._device(event)
             case CameraState():
                 for condition in self._parts.cameras.handle(event):
@@ -167,6 +172,10 @@ class Control:
                     self._raise(Code.DEVICE_CONFIGURING, "models are being loaded")
                 self._clear_device(keep=Code.DEVICE_CONFIGURING)
                 self._parts.reports.info(self._settings)
+                if returned := self._lease.regained(self._parts.clock.monotonic()):
+                    self._parts.events.node("device_acquired", after_s=round(returned.after_s, 1), by=returned.by)
+            case DeviceReleased():
+                self._lent()
             case DeviceDown():
                 self._device_down(event)
             case DeviceStuck(pid=pid):
@@ -198,6 +207,8 @@ class Control:
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
+        if self._lease.due(now):
+            self._take_back("time")
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
@@ -245,10 +256,28 @@ class Control:
     def device_restart(self, mode: str) -> None:
         self._parts.engine.restart(mode)
 
+    @property
+    def released(self) -> bool:
+        return self._lease.state is Loan.LENT
+
+    @property
+    def released_until(self) -> float:
+        return self._parts.clock.wall() + self._lease.remaining(self._parts.clock.monotonic())
+
+    def device_release(self, for_s: float) -> None:
+        self._lease.grant(self._parts.clock.monotonic(), for_s)
+        if self.released:
+            self._tell_loan()
+        else:
+            self._parts.engine.release()
+
+    def device_acquire(self) -> None:
+        self._take_back("cmd")
+
     def adopt(self, settings: Settings) -> int:
         self._revision += 1
         self.apply(settings)
-        self._parts.reports.settings(settings, self._revision)
+        self._tell_settings()
         return self._revision
 
     def apply(self, settings: Settings) -> None:
@@ -279,6 +308,34 @@ class Control:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _tell_settings(self) -> None:
+        self._parts.reports.settings(self._settings, self._revision, lent=self.released)
+
+    def _lent(self) -> None:
+        """The device host is gone and others may have the device."""
+        if self._lease.handed_over(self._parts.clock.monotonic()):
+            self._tell_loan()
+            self._clear_device(keep=Code.DEVICE_RELEASED)
+            self._parts.events.node("device_released", for_s=self._lease.for_s, by="cmd")
+            self._tell_settings()
+
+    def _tell_loan(self) -> None:
+        until = clock_time(self.released_until, self._parts.clock.wall())
+        self._raise(
+            Code.DEVICE_RELEASED,
+            f"the device is lent to other programs until {until}",
+            doing=f"it is taken back by itself at {until}",
+            fix="hailod ctl device.acquire takes it back at once",
+        )
+
+    def _take_back(self, by: str) -> None:
+        """Open the device again, or look at once whether it can be opened."""
+        if self._lease.take_back(by):
+            self._raise(Code.DEVICE_STARTING, "the device is being taken back")
+            self._clear_device(keep=Code.DEVICE_STARTING)
+            self._tell_settings()
+        self._parts.engine.acquire()
+
     def _want(self) -> None:
         names = {model for name in self._settings.cameras if (model := self._settings.model_of(name))}
         if self._beside is not None:
@@ -293,7 +350,8 @@ class Control:
         return self._parts.engine.in_service | refused >= self._parts.engine.wanted
 
     def _device_down(self, down: DeviceDown) -> None:
-        code = Code.DEVICE_STARTING if down.asked else _CODE_OF[down.fault]
+        asked = Code.DEVICE_RELEASED if self._lease.lent else Code.DEVICE_STARTING
+        code = asked if down.asked else _CODE_OF[down.fault]
         # The one that stands keeps its `since` while it repeats, and at no moment the node seems well.
         self._raise(code, down.text)
         self._clear_device(keep=code)

@@ -100,7 +100,7 @@ class Reports:
         books = self._engine.mailboxes.snapshot()
         self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)
 
-    def settings(self, settings: Settings, revision: int, *, pending: str | None = None) -> None:
+    def settings(self, settings: Settings, revision: int, *, lent: bool = False, pending: str | None = None) -> None:
         """`N/settings` and every `C/settings`."""
         default = settings.default_model
         document = payloads.settings(
@@ -108,6 +108,7 @@ class Reports:
             model=default,
             batch_size=settings.models[default].batch_size if default else None,
             log_level=settings.log_level,
+            lent=lent,
             pending=pending,
         )
         self._outbox.state(self._topics.settings, document)
