@@ -18,6 +18,7 @@ from hailod.clock import Clock
 from hailod.config.model import DeviceSettings
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, LinkEvent
 from hailod.device.flight import EXCEPTIONS, Failed, Flight, ModelSpec
+from hailod.device.holders import HolderLookup
 from hailod.device.loader import Loader
 from hailod.device.protocol import Message, number, send_control
 from hailod.device.recovery import Cure, Fault, Respawn, cure_of
@@ -108,6 +109,7 @@ class DeviceLink:
         self._cause = _Cause(Fault.DEVICE_LOST, "")
         self._restarts = 0
         self._lending = False
+        self._holders = HolderLookup(settings, clock)
         # What a simulated device with scripted faults remembers from host to host.
         self._memory = -1
 
@@ -312,7 +314,8 @@ class DeviceLink:
         status_number = None if status is None else int(number(status))
         cure = cure_of(status_number) if status_number is not None else Cure(Fault.DEVICE_LOST)
         fault = _OWN_ERRORS.get(str(message.get("error")), cure.fault)
-        said = f"{text}; {cure.fix}" if cure.fix and cure.fault is fault else text
+        fix = self._holders.describe(status_number, own=self._host.pid) or cure.fix
+        said = f"{text}; {fix}" if fix and cure.fault is fault else text
         asked = message.get("command") != "open"
         if fault is Fault.REJECTED and asked and self._loader.refuse(DeviceRejected(said, status=status_number)):
             return
