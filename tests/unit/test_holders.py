@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hailod.checks import Status
+from hailod.cli.device_check import DeviceTrial, check_device
 from hailod.clock import FakeClock, SystemClock
 from hailod.config.model import DeviceSettings, SimulatedSettings
 from hailod.device import holders
@@ -225,3 +227,14 @@ def test_holder_of_the_simulated_device_is_found(
     pid = child(HOLD, serial)
     assert [holder.pid for holder in find_holders(device, SystemClock()).holders] == [pid]
     assert find_holders(other, SystemClock()) == Survey()
+
+
+def test_check_names_who_holds_the_device(child: Callable[[str, str], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hailod check` on a device that another program uses says which program that is."""
+    monkeypatch.setattr("hailod.device.holders.BUDGET_S", 10.0)
+    serial = f"check-{os.getpid()}"
+    device = DeviceSettings(backend="simulated", simulated=SimulatedSettings(serial=serial))
+    pid = child(HOLD, serial)
+    result = check_device(device, DeviceTrial(device, {}, SystemClock()))
+    assert result.status is Status.FAIL
+    assert f"(pid {pid})" in result.text
