@@ -6,6 +6,7 @@ routes, rules and wanted models.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import Settings
+from hailod.control.birth import Birth, Step
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
 from hailod.control.events import Events
@@ -35,6 +37,7 @@ from hailod.geometry import View
 from hailod.health import DEVICE_CODES, Code, Health, State, Transition
 from hailod.logs import Level
 from hailod.mqtt.messages import Inbound, LinkState
+from hailod.mqtt.topics import HOME_ASSISTANT_STATUS
 from hailod.pipeline.camera import CameraState
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
@@ -99,6 +102,7 @@ class Control:
         self._next_metrics = 0.0
         self._trouble_over: dict[str, float] = {}
         self._lease = Lease()
+        self._birth = Birth(random.Random())  # noqa: S311 - jitter, not a secret
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
 
@@ -118,6 +122,7 @@ class Control:
         parts.engine.start()
         reports = parts.reports
         reports.info(self._settings)
+        reports.discovery(self._settings)
         reports.models(self._plans)
         reports.settings(self._settings, self._revision)
         reports.health()
@@ -154,6 +159,9 @@ class Control:
             case CameraState():
                 for condition in self._parts.cameras.handle(event):
                     self._weigh(condition)
+            case Inbound(topic=topic, payload=payload) if topic == HOME_ASSISTANT_STATUS:
+                if payload == b"online":
+                    self._birth.heard(self._parts.clock.monotonic())
             case Inbound():
                 self._commands.receive(event, self)
             case LinkState():
@@ -172,6 +180,7 @@ class Control:
                     self._raise(Code.DEVICE_CONFIGURING, "models are being loaded")
                 self._clear_device(keep=Code.DEVICE_CONFIGURING)
                 self._parts.reports.info(self._settings)
+                self._parts.reports.discovery(self._settings)
                 if returned := self._lease.regained(self._parts.clock.monotonic()):
                     self._parts.events.node("device_acquired", after_s=round(returned.after_s, 1), by=returned.by)
             case DeviceReleased():
@@ -209,6 +218,7 @@ class Control:
         self._commands.tick(now)
         if self._lease.due(now):
             self._take_back("time")
+        self._answer_birth(self._birth.due(now))
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
@@ -276,8 +286,11 @@ class Control:
 
     def adopt(self, settings: Settings) -> int:
         self._revision += 1
+        found_otherwise = settings.mqtt != self._settings.mqtt
         self.apply(settings)
         self._tell_settings()
+        if found_otherwise:
+            self._parts.reports.discovery(settings)
         return self._revision
 
     def apply(self, settings: Settings) -> None:
@@ -335,6 +348,14 @@ class Control:
             self._clear_device(keep=Code.DEVICE_STARTING)
             self._tell_settings()
         self._parts.engine.acquire()
+
+    def _answer_birth(self, step: Step | None) -> None:
+        reports = self._parts.reports
+        if step is Step.DISCOVERY:
+            reports.repeat_discovery()
+        elif step is Step.STATES:
+            reports.repeat_states()
+            reports.metrics(self._settings)
 
     def _want(self) -> None:
         names = {model for name in self._settings.cameras if (model := self._settings.model_of(name))}

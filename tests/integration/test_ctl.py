@@ -69,7 +69,7 @@ def at(broker: Broker) -> list[str]:
 def serves(observer: Observer) -> None:
     """Wait for results that are newer than this call."""
     seen = len(observer.of(f"{FRONT}/detections"))
-    observer.wait_for(f"{FRONT}/detections", seen + 2, timeout=20.0)
+    observer.wait_for(f"{FRONT}/detections", seen + 2, timeout=30.0)
 
 
 def codes(observer: Observer) -> set[str]:
@@ -99,7 +99,7 @@ def test_device_is_lent_and_taken_back(tmp_path: Path, broker: Broker, capsys: p
         assert ctl("device.release", "--for", "10m") == 0
         assert "until: 2" in ctl.out
         assert daemon.hosts() == []
-        assert wait_for(lambda: codes(observer) & {"device_released"}, what="the loan is a condition")
+        assert wait_for(lambda: codes(observer) & {"device_released"}, what="the loan is a condition", timeout=30.0)
         assert observer.wait_for(f"{BASE}/settings")[-1].json["device"] == "OFF"
         assert ctl("device.restart", "--json") == 1
         assert json.loads(ctl.out)["error"]["code"] == "device_unavailable"
@@ -110,7 +110,7 @@ def test_device_is_lent_and_taken_back(tmp_path: Path, broker: Broker, capsys: p
             assert ctl("device.acquire") == 1
             assert "device_unavailable" in ctl.err
             held = f"(pid {borrower.pid})"
-            wait_for(lambda: held in texts(observer), what="health names the borrower", timeout=20.0)
+            wait_for(lambda: held in texts(observer), what="health names the borrower", timeout=30.0)
             assert "device_acquired" not in events(observer)
             borrower.communicate("")
         assert ctl("device.acquire") == 0
@@ -119,14 +119,16 @@ def test_device_is_lent_and_taken_back(tmp_path: Path, broker: Broker, capsys: p
             "device_released",
             "device_acquired",
         ]
-        assert wait_for(lambda: codes(observer) == {"simulated"}, what="all is well again")
+        assert wait_for(lambda: codes(observer) == {"simulated"}, what="all is well again", timeout=30.0)
 
         # With a time, and by the switch.
         assert ctl("device.release", "for_s=1") == 0
-        wait_for(lambda: events(observer).count("device_acquired") == 2, what="taken back by itself")
+        wait_for(lambda: events(observer).count("device_acquired") == 2, what="taken back by itself", timeout=30.0)
         assert [m.json for m in observer.of(f"{BASE}/event")][-1]["by"] == "time"
         observer.publish(f"{BASE}/set/device", "OFF")
-        wait_for(lambda: observer.of(f"{BASE}/settings")[-1].json["device"] == "OFF", what="the switch is off")
+        wait_for(
+            lambda: observer.of(f"{BASE}/settings")[-1].json["device"] == "OFF", what="the switch is off", timeout=30.0
+        )
         observer.publish(f"{BASE}/set/device", "ON")
         serves(observer)
         assert "command_failed" not in events(observer)
@@ -139,7 +141,7 @@ def test_daemon_answers_in_either_protocol(
     """A refusal is told with its code and what is allowed; with MQTT 3.1.1 the reply is found among those of others."""
     (tmp_path / "two.sim.toml").write_text(SEES_TWO)
     with Observer(broker.port, f"{BASE}/#") as observer, Daemon(tmp_path, broker, CAMERA) as daemon:
-        observer.wait_for(f"{BASE}/status")
+        observer.wait_for(f"{BASE}/status", timeout=30.0)
         ctl = Ctl(capsys, "--config", str(daemon.path))
         assert ctl("reboot") == 1
         assert "unknown_command" in ctl.err

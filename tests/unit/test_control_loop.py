@@ -23,9 +23,9 @@ from hailod.device.recovery import Fault
 from hailod.errors import DecodeError, DeviceRejected
 from hailod.health import Code, Health, State
 from hailod.models.manifest import Manifest
-from hailod.mqtt.messages import LinkState
+from hailod.mqtt.messages import Inbound, LinkState
 from hailod.mqtt.outbox import Outbox
-from hailod.mqtt.topics import Topics
+from hailod.mqtt.topics import HOME_ASSISTANT_STATUS, Topics
 from hailod.pipeline.camera import CameraState, Phase
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
@@ -112,10 +112,14 @@ class Rig:
 
     def told(self, topic: str) -> list[Any]:
         """What has gone out on `topic` so far."""
+        return [json.loads(payload) for payload in self.raw(topic)]
+
+    def raw(self, topic: str) -> list[bytes]:
+        """The same as it was sent."""
         while (outgoing := self.outbox.take()) is not None:
             self.outbox.done(outgoing)
             self._told.append((outgoing.topic, outgoing.payload))
-        return [json.loads(payload) for where, payload in self._told if where == topic]
+        return [payload for where, payload in self._told if where == topic]
 
     @property
     def codes(self) -> set[Code]:
@@ -330,3 +334,32 @@ def test_host_on_its_way_out_is_no_start(rig: Rig) -> None:
     rig.control.device_release(600.0)
     rig.control.handle(ASKED)
     assert rig.codes == {Code.DEVICE_RELEASED}
+
+
+def test_birth_of_home_assistant_is_answered_in_order(rig: Rig) -> None:
+    """Discovery first, a moment later every state, and then metrics at once."""
+    rig.control._parts.reports.discovery(rig.settings)
+    rig.control.tell_settings()
+    rig.tick()
+    assert len(rig.told(TOPICS.discovery)) == 1
+    for payload in (b"offline", b"online"):
+        rig.control.handle(Inbound(HOME_ASSISTANT_STATUS, payload, False, rig.clock.monotonic()))
+    rig.tick(0.9)
+    assert len(rig.told(TOPICS.discovery)) == 1
+    rig.tick(4.2)
+    assert len(rig.told(TOPICS.discovery)) == 2
+    healths, metrics = len(rig.told(TOPICS.health)), len(rig.told(TOPICS.metrics))
+    rig.tick(1.0)
+    assert len(rig.told(TOPICS.discovery)) == 3
+    assert (len(rig.told(TOPICS.health)), len(rig.told(TOPICS.metrics))) == (healths + 1, metrics + 1)
+    rig.tick(60.0)
+    assert len(rig.told(TOPICS.discovery)) == 3
+
+
+def test_node_can_be_hidden_from_home_assistant(rig: Rig) -> None:
+    """Turned off, the discovery is taken away with an empty message; turned on, it is told again."""
+    on = rig.settings.mqtt
+    rig.control.adopt(rig.settings.model_copy(update={"mqtt": on.model_copy(update={"discovery": "off"})}))
+    assert rig.raw(TOPICS.discovery) == [b""]
+    rig.control.adopt(rig.settings)
+    assert rig.raw(TOPICS.discovery)[-1].startswith(b"{")
