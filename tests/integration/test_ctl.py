@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hailod.cli import main
+from tests.conftest import REPOSITORY
 from tests.support.broker import Broker, Observer, OldBroker
 from tests.support.daemon import BASE, FRONT, NODE, SEES_TWO, Daemon
 from tests.support.waiting import wait_for
@@ -222,6 +223,36 @@ def test_old_broker_is_spoken_to_in_its_version(tmp_path: Path, capsys: pytest.C
     """A broker of MQTT 3.1.1 refuses version 5 and is asked again in its own."""
     with OldBroker(tmp_path) as broker:
         assert Ctl(capsys, *at(broker))("ping", "--timeout", "0.2") == 3
+
+
+def test_script_of_the_documentation_borrows_and_gives_back(tmp_path: Path, broker: Broker) -> None:
+    """The script as it is printed lends the device, runs the program on it, and gives it back with its exit code."""
+    (tmp_path / "two.sim.toml").write_text(SEES_TWO)
+    printed = (REPOSITORY / "docs" / "lending.md").read_text().partition("```sh\n")[2].partition("```")[0]
+    script, shim, program = tmp_path / "borrow", tmp_path / "bin" / "hailod", tmp_path / "program.py"
+    script.write_text(printed)
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -m hailod ctl "$@" --config {tmp_path}/hailod.toml\n')
+    shim.chmod(0o755)
+    program.write_text(BORROWER + "sys.exit(3)\n")
+    with Observer(broker.port, "hailod/#") as observer, Daemon(tmp_path, broker, CAMERA) as daemon:
+        serves(observer)
+        borrowed = subprocess.run(
+            ["sh", str(script), "10m", sys.executable, str(program), str(os.getpid())],
+            check=False,
+            env={**os.environ, "PATH": f"{shim.parent}:{os.environ['PATH']}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (borrowed.returncode, "mine" in borrowed.stdout) == (3, True), borrowed
+        assert [name for name in events(observer) if name.startswith("device_")][-2:] == [
+            "device_released",
+            "device_acquired",
+        ]
+        serves(observer)
+        assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize(
