@@ -74,8 +74,8 @@ class Lease:
         return max(self._until - now, 0.0) if self.lent else 0.0
 
     def due(self, now: float) -> bool:
-        """Whether the time is over."""
-        return self.lent and now >= self._until
+        """Whether the time is over. What is still being handed over is not taken back: its command waits for it."""
+        return self._state is Loan.LENT and now >= self._until
 
     def take_back(self, by: str) -> bool:
         """Ask for the device; whether it was lent."""

@@ -182,6 +182,7 @@ class Control:
                 self._parts.reports.info(self._settings)
                 self._parts.reports.discovery(self._settings)
                 if returned := self._lease.regained(self._parts.clock.monotonic()):
+                    log.info("device taken back", by=returned.by, after_s=round(returned.after_s, 1))
                     self._parts.events.node("device_acquired", after_s=round(returned.after_s, 1), by=returned.by)
             case DeviceReleased():
                 self._lent()
@@ -327,6 +328,7 @@ class Control:
     def _lent(self) -> None:
         """The device host is gone and others may have the device."""
         if self._lease.handed_over(self._parts.clock.monotonic()):
+            log.info("device lent to other programs", for_s=self._lease.for_s)
             self._tell_loan()
             self._clear_device(keep=Code.DEVICE_RELEASED)
             self._parts.events.node("device_released", for_s=self._lease.for_s, by="cmd")

@@ -139,7 +139,8 @@ def test_device_is_lent_and_taken_back(tmp_path: Path, broker: Broker, capsys: p
 def test_daemon_answers_in_either_protocol(
     tmp_path: Path, broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refusal is told with its code and what is allowed; with MQTT 3.1.1 the reply is found among those of others."""
+    """A refusal is told with its code and what is allowed; with MQTT 3.1.1 the reply is found among those of others.
+    A daemon that has lent its device ends like any other."""
     (tmp_path / "two.sim.toml").write_text(SEES_TWO)
     with Observer(broker.port, f"{BASE}/#") as observer, Daemon(tmp_path, broker, CAMERA) as daemon:
         observer.wait_for(f"{BASE}/status", timeout=30.0)
@@ -154,6 +155,7 @@ def test_daemon_answers_in_either_protocol(
         monkeypatch.setenv("HAILOD_MQTT__PROTOCOL", "3.1.1")
         assert ctl("ping", "n=1") == 0
         assert observer.wait_for(f"{BASE}/reply/ping")[-1].json["data"] == {"n": 1}
+        assert ctl("device.release") == 0
         assert daemon.stop() == 0
         assert ctl("ping") == 3
         assert "is offline" in ctl.err

@@ -52,6 +52,15 @@ def test_second_grant_replaces_the_time(lent: Lease) -> None:
     assert lent.regained(211.0) == Return(110.0, "time")
 
 
+def test_loan_begins_before_it_ends() -> None:
+    """A device that takes longer to be handed over than it is lent for is handed over and then taken back."""
+    lease = Lease()
+    lease.grant(100.0, 1.0)
+    assert not lease.due(105.0)
+    assert lease.handed_over(105.0)
+    assert lease.due(105.0)
+
+
 def test_loan_that_never_began_leaves_no_trace() -> None:
     """What was taken back before it was handed over was never away."""
     lease = Lease()
