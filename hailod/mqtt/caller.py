@@ -217,7 +217,7 @@ class _Session:
         except (OSError, ValueError) as error:
             self.close()
             raise BrokerTrouble(*unreachable(error, settings)) from None
-        answered = self._turn(lambda: self._answer is not None, ANSWER_TIMEOUT)
+        standing = self._turn(lambda: self._answer is not None, ANSWER_TIMEOUT)
         if self._answer is not None and not self._answer.is_failure:
             return True
         self.close()
@@ -225,7 +225,7 @@ class _Session:
             # A broker of 3.1.1 may also wait for ever for the rest of a packet of version 5, or hang up on it.
             if self.speaks_5 and settings.protocol == "auto":
                 return False
-            how = "does not answer as" if answered else "hangs up on us instead of answering as"
+            how = "does not answer as" if standing else "hangs up on us instead of answering as"
             raise BrokerTrouble(f"{self._peer} {how} an MQTT broker", "see host and port: 1883 is plain, 8883 TLS")
         if self._answer.value == _UNSUPPORTED_PROTOCOL and self.speaks_5 and settings.protocol == "auto":
             return False
