@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from pydantic import SecretStr
 
 from hailod.config.load import DEFAULT_PATH, Loaded, load
+from hailod.config.model import MqttSettings
 from hailod.errors import ConfigError, HailodError
 from hailod.version import VERSION
 
@@ -48,6 +49,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "demo": Command("hailod.cli.demo", "show it all without hardware: rendered cameras, a simulated device, a broker"),
     "config": Command("hailod.cli.config", "show the effective settings and where each comes from"),
+    "ctl": Command("hailod.cli.ctl", "give a running hailod a command over MQTT, and wait for its answer"),
     "models": Command("hailod.cli.models", "say what a model file holds: chip, inputs, outputs, thresholds, sizes"),
 }
 
@@ -111,11 +113,16 @@ def _anchored(loaded: Loaded, anchor: Callable[[str, Path], str]) -> Loaded:
         name: camera.model_copy(update={"source": SecretStr(anchor(camera.source.get_secret_value(), directory))})
         for name, camera in settings.cameras.items()
     }
-    mqtt = settings.mqtt
-    if mqtt.tls is not None:
-        files = {key: directory / path for key in ("ca", "cert", "key") if (path := getattr(mqtt.tls, key)) is not None}
-        mqtt = mqtt.model_copy(update={"tls": mqtt.tls.model_copy(update=files)})
+    mqtt = anchored_mqtt(settings.mqtt, directory)
     return replace(loaded, settings=settings.model_copy(update={"cameras": cameras, "mqtt": mqtt}))
+
+
+def anchored_mqtt(mqtt: MqttSettings, directory: Path) -> MqttSettings:
+    """`mqtt` with the relative paths of its TLS files made absolute."""
+    if mqtt.tls is None:
+        return mqtt
+    files = {key: directory / path for key in ("ca", "cert", "key") if (path := getattr(mqtt.tls, key)) is not None}
+    return mqtt.model_copy(update={"tls": mqtt.tls.model_copy(update=files)})
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -135,7 +142,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             module = cast("CommandModule", importlib.import_module(command.module))
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
-    args = parser.parse_args(arguments)
+    args, left = parser.parse_known_args(arguments)
+    if hasattr(args, "words"):
+        # argparse gives a command its free words up to the first option and forgets those after it.
+        args.words += [word for word in left if not word.startswith("-")]
+        left = [word for word in left if word.startswith("-")]
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
         raise SystemExit(EXIT_USAGE)

@@ -18,12 +18,23 @@ from hailod.clock import Clock
 from hailod.config.model import CameraSettings, Settings
 from hailod.control import transactions
 from hailod.control.events import Events
+from hailod.control.lease import clock_time
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.transactions import Refused, Succeeded, Transaction, Verdict
 from hailod.device.events import LinkEvent
 from hailod.errors import CommandError
 from hailod.mqtt import commands, payloads
-from hailod.mqtt.commands import DeviceRestart, ModelSwap, Ping, Refusal, ReplyCache, Request, SetCamera
+from hailod.mqtt.commands import (
+    DeviceAcquire,
+    DeviceRelease,
+    DeviceRestart,
+    ModelSwap,
+    Ping,
+    Refusal,
+    ReplyCache,
+    Request,
+    SetCamera,
+)
 from hailod.mqtt.messages import Inbound
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
@@ -147,10 +158,12 @@ class Commands:
             case ModelSwap(model=model, camera=camera):
                 self._swap(request, desk, model, camera)
             case DeviceRestart(mode=mode):
-                if request.dry_run:
-                    self._succeed(request, {"mode": mode, "dry_run": True})
-                else:
-                    self._begin(request, transactions.DeviceRestart(desk, mode))
+                self._refuse_if_lent(desk)
+                self._carry_out(request, transactions.DeviceRestart(desk, mode), {"mode": mode})
+            case DeviceRelease(for_s=for_s):
+                self._carry_out(request, transactions.DeviceRelease(desk, for_s), {"for_s": for_s})
+            case DeviceAcquire():
+                self._carry_out(request, transactions.DeviceAcquire(desk), {})
 
     def _set(self, request: Request, desk: Desk, camera: str, key: str, value: bool | float) -> None:
         settings = desk.settings
@@ -171,6 +184,9 @@ class Commands:
             changed = _with_camera(settings, camera, "model", model)
         else:
             changed = settings.model_copy(update={"model": model})
+        if changed != settings:
+            # Whether a model runs shows on the device alone: without it nothing could be confirmed.
+            self._refuse_if_lent(desk)
         if changed == settings or request.dry_run:
             answer: dict[str, object] = {"model": model, "revision": desk.revision, "restart_required": False}
             self._succeed(request, answer | ({"dry_run": True} if request.dry_run else {}))
@@ -178,6 +194,19 @@ class Commands:
         before = settings.model_of(camera) if camera is not None else settings.default_model
         self._events.node("model_changing", **{"from": before, "to": model, "camera": camera})
         self._begin(request, transactions.ModelSwap(desk, changed, model))
+
+    def _refuse_if_lent(self, desk: Desk) -> None:
+        if desk.released:
+            until = clock_time(desk.released_until, self._clock.wall())
+            text = f"the device is lent to other programs until {until}; device.acquire takes it back"
+            raise CommandError("device_unavailable", text, retryable=True)
+
+    def _carry_out(self, request: Request, transaction: Transaction, rehearsed: dict[str, object]) -> None:
+        """Begin the transaction, or with `dry_run` only say what would have been done."""
+        if request.dry_run:
+            self._succeed(request, {**rehearsed, "dry_run": True})
+        else:
+            self._begin(request, transaction)
 
     def _begin(self, request: Request, transaction: Transaction) -> None:
         self._under_way = _UnderWay(request, transaction, self._clock.monotonic())

@@ -12,8 +12,8 @@ from hailod.sd import Notifier
 
 log = structlog.get_logger(__name__)
 
-# A start is no trouble, but until it is over the node does not do its work.
-_PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING})
+# A start is no trouble, and neither is a loan, but until it is over the node does not do its work.
+_PASSING = frozenset({Code.DEVICE_STARTING, Code.DEVICE_CONFIGURING, Code.DEVICE_RELEASED})
 _LEVELS = {State.OK: "info", State.DEGRADED: "warning", State.FAILED: "error"}
 
 

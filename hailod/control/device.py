@@ -7,7 +7,7 @@ rung of the ladder that was climbed for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -63,9 +63,12 @@ class _Outage:
 
 
 class DeviceNews:
-    """Takes in what the link tells. Used by the control thread."""
+    """Takes in what the link tells; `lent`: whether the device is, or is about to be. Used by the control thread."""
 
-    def __init__(self, clock: Clock, engine: Engine, conditions: Conditions, events: Events) -> None:
+    def __init__(
+        self, clock: Clock, engine: Engine, conditions: Conditions, events: Events, *, lent: Callable[[], bool]
+    ) -> None:
+        self._lent = lent
         self._clock = clock
         self._engine = engine
         self._conditions = conditions
@@ -151,7 +154,8 @@ class DeviceNews:
             self._recovered(None)
 
     def _down(self, down: DeviceDown) -> None:
-        code = Code.DEVICE_STARTING if down.asked else _CODE_OF[down.fault]
+        asked = Code.DEVICE_RELEASED if self._lent() else Code.DEVICE_STARTING
+        code = asked if down.asked else _CODE_OF[down.fault]
         # The one that stands keeps its `since` while it repeats, and at no moment the node seems well.
         self._conditions.raise_(code, down.text, doing=self._doing(down), fix=down.fix)
         self._conditions.clear_all(DEVICE_CODES - {code})

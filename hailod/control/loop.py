@@ -6,6 +6,7 @@ routes, rules and wanted models.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,20 +14,23 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import Settings
+from hailod.control.birth import Birth, Step
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
 from hailod.control.conditions import Conditions
 from hailod.control.device import DeviceNews
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
+from hailod.control.lease import Lease, Loan, clock_time
 from hailod.control.reports import Reports
-from hailod.device.events import DeviceUp, LinkEvent, ModelReady, ModelUnloaded
+from hailod.device.events import DeviceReleased, DeviceUp, LinkEvent, ModelReady, ModelUnloaded
 from hailod.device.flight import Drained, SessionFailed
 from hailod.device.spawner import HostExited, HostFailed, HostMessage, HostStarted, HostStopped
 from hailod.geometry import View
-from hailod.health import Code, Health, Transition
+from hailod.health import DEVICE_CODES, Code, Health, Transition
 from hailod.logs import Level
 from hailod.mqtt.messages import Inbound, LinkState
+from hailod.mqtt.topics import HOME_ASSISTANT_STATUS
 from hailod.pipeline.camera import CameraState
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
@@ -77,7 +81,11 @@ class Control:
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
         self._conditions = Conditions(parts.health, parts.clock, parts.notifier)
-        self._device = DeviceNews(parts.clock, parts.engine, self._conditions, parts.events)
+        self._lease = Lease()
+        self._device = DeviceNews(
+            parts.clock, parts.engine, self._conditions, parts.events, lent=lambda: self._lease.lent
+        )
+        self._birth = Birth(random.Random())  # noqa: S311 - jitter, not a secret
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
 
@@ -97,6 +105,7 @@ class Control:
         parts.engine.start()
         reports = parts.reports
         reports.info(self._settings)
+        reports.discovery(self._settings)
         reports.models(self._plans)
         reports.settings(self._settings, self._revision)
         reports.health()
@@ -131,6 +140,9 @@ class Control:
             case CameraState():
                 for condition in self._parts.cameras.handle(event):
                     self._weigh(condition)
+            case Inbound(topic=topic, payload=payload) if topic == HOME_ASSISTANT_STATUS:
+                if payload == b"online":
+                    self._birth.heard(self._parts.clock.monotonic())
             case Inbound():
                 self._commands.receive(event, self)
             case LinkState():
@@ -145,10 +157,17 @@ class Control:
     def _device_event(self, event: LinkEvent) -> None:
         """What the engine reports about device and models."""
         self._device.hear(event)
-        if isinstance(event, DeviceUp):
-            self._parts.reports.info(self._settings)
-        elif isinstance(event, ModelReady | ModelUnloaded):
-            self._parts.reports.models(self._plans)
+        match event:
+            case DeviceUp():
+                self._parts.reports.info(self._settings)
+                self._parts.reports.discovery(self._settings)
+                if returned := self._lease.regained(self._parts.clock.monotonic()):
+                    log.info("device taken back", by=returned.by, after_s=round(returned.after_s, 1))
+                    self._parts.events.node("device_acquired", after_s=round(returned.after_s, 1), by=returned.by)
+            case DeviceReleased():
+                self._lent()
+            case ModelReady() | ModelUnloaded():
+                self._parts.reports.models(self._plans)
         self._commands.device_event(event)
 
     def tick(self, now: float) -> None:
@@ -158,6 +177,9 @@ class Control:
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
+        if self._lease.due(now):
+            self._take_back("time")
+        self._answer_birth(self._birth.due(now))
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
@@ -203,10 +225,31 @@ class Control:
     def device_restart(self, mode: str) -> None:
         self._parts.engine.restart(mode)
 
+    @property
+    def released(self) -> bool:
+        return self._lease.state is Loan.LENT
+
+    @property
+    def released_until(self) -> float:
+        return self._parts.clock.wall() + self._lease.remaining(self._parts.clock.monotonic())
+
+    def device_release(self, for_s: float) -> None:
+        self._lease.grant(self._parts.clock.monotonic(), for_s)
+        if self.released:
+            self._tell_loan()
+        else:
+            self._parts.engine.release()
+
+    def device_acquire(self) -> None:
+        self._take_back("cmd")
+
     def adopt(self, settings: Settings) -> int:
         self._revision += 1
+        found_otherwise = settings.mqtt != self._settings.mqtt
         self.apply(settings)
-        self._parts.reports.settings(settings, self._revision)
+        self._tell_settings()
+        if found_otherwise:
+            self._parts.reports.discovery(settings)
         return self._revision
 
     def apply(self, settings: Settings) -> None:
@@ -237,6 +280,43 @@ class Control:
         self._parts.reports.repeat_settings(self._settings)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _tell_settings(self) -> None:
+        self._parts.reports.settings(self._settings, self._revision, lent=self.released)
+
+    def _lent(self) -> None:
+        """The device host is gone and others may have the device."""
+        if self._lease.handed_over(self._parts.clock.monotonic()):
+            log.info("device lent to other programs", for_s=self._lease.for_s)
+            self._tell_loan()
+            self._conditions.clear_all(DEVICE_CODES - {Code.DEVICE_RELEASED})
+            self._parts.events.node("device_released", for_s=self._lease.for_s, by="cmd")
+            self._tell_settings()
+
+    def _tell_loan(self) -> None:
+        until = clock_time(self.released_until, self._parts.clock.wall())
+        self._raise(
+            Code.DEVICE_RELEASED,
+            f"the device is lent to other programs until {until}",
+            doing=f"it is taken back by itself at {until}",
+            fix="hailod ctl device.acquire takes it back at once",
+        )
+
+    def _take_back(self, by: str) -> None:
+        """Open the device again, or look at once whether it can be opened."""
+        if self._lease.take_back(by):
+            self._raise(Code.DEVICE_STARTING, "the device is being taken back")
+            self._conditions.clear_all(DEVICE_CODES - {Code.DEVICE_STARTING})
+            self._tell_settings()
+        self._parts.engine.acquire()
+
+    def _answer_birth(self, step: Step | None) -> None:
+        reports = self._parts.reports
+        if step is Step.DISCOVERY:
+            reports.repeat_discovery()
+        elif step is Step.STATES:
+            reports.repeat_states()
+            reports.metrics(self._settings)
 
     def _want(self) -> None:
         names = {model for name in self._settings.cameras if (model := self._settings.model_of(name))}

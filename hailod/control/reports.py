@@ -11,7 +11,7 @@ from hailod.clock import Clock
 from hailod.config.model import Settings
 from hailod.health import Health
 from hailod.mailbox import Outcome, Snapshot
-from hailod.mqtt import payloads
+from hailod.mqtt import discovery, payloads
 from hailod.mqtt.commands import MAX_BYTES
 from hailod.mqtt.outbox import HEALTH, Outbox
 from hailod.mqtt.topics import Topics
@@ -65,18 +65,13 @@ class Reports:
 
     def info(self, settings: Settings) -> None:
         """`N/info`: at the start, and when the device, its host or the cameras change."""
-        identity = {key: str(value) for key, value in self._engine.link.identity.items() if value}
-        device = payloads.DeviceIdentity(
-            simulated=settings.device.backend == "simulated",
-            **{key: identity.get(key) for key in ("arch", "name", "firmware", "serial_tail", "hailort")},
-        )
         document = payloads.info(
             node=settings.node,
             version=VERSION,
             instance=self._instance,
             started_at=self._started_at,
             clock_synced=_CLOCK_SYNCED.exists() or None,
-            device=device,
+            device=self._identity(settings),
             cameras=sorted(settings.cameras),
             features=[],
             limits={"cmd_bytes": MAX_BYTES, "cmd_queue": COMMAND_QUEUE, "detections_max_hz": 30},
@@ -84,6 +79,23 @@ class Reports:
             response_prefixes=self._topics.response_prefixes,
         )
         self._outbox.state(self._topics.info, document)
+
+    def discovery(self, settings: Settings) -> None:
+        """What Home Assistant makes a device of: at the start, and when the device has said who it is."""
+        if settings.mqtt.discovery == "off":
+            self._outbox.forget(self._topics.discovery)
+            return
+        identity, control = self._identity(settings), settings.mqtt.allow_control
+        document = discovery.node_device(self._topics, identity=identity, version=VERSION, control=control)
+        self._outbox.state(self._topics.discovery, document)
+
+    def repeat_discovery(self) -> None:
+        """The same once more, for a Home Assistant that has just started."""
+        self._outbox.repeat(self._topics.discovery)
+
+    def repeat_states(self) -> None:
+        """Everything that is retained once more, unchanged."""
+        self._outbox.repeat_all()
 
     def health(self) -> None:
         """`N/health`: the outbox keeps back what has not changed for a minute."""
@@ -100,7 +112,7 @@ class Reports:
         books = self._engine.mailboxes.snapshot()
         self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)
 
-    def settings(self, settings: Settings, revision: int, *, pending: str | None = None) -> None:
+    def settings(self, settings: Settings, revision: int, *, lent: bool = False, pending: str | None = None) -> None:
         """`N/settings` and every `C/settings`."""
         default = settings.default_model
         document = payloads.settings(
@@ -108,6 +120,7 @@ class Reports:
             model=default,
             batch_size=settings.models[default].batch_size if default else None,
             log_level=settings.log_level,
+            lent=lent,
             pending=pending,
         )
         self._outbox.state(self._topics.settings, document)
@@ -188,6 +201,13 @@ class Reports:
             },
         )
         self._outbox.stream(self._topics.metrics, document, 1.0)
+
+    def _identity(self, settings: Settings) -> payloads.DeviceIdentity:
+        identity = {key: str(value) for key, value in self._engine.link.identity.items() if value}
+        return payloads.DeviceIdentity(
+            simulated=settings.device.backend == "simulated",
+            **{key: identity.get(key) for key in ("arch", "name", "firmware", "serial_tail", "hailort")},
+        )
 
     def _host(self, now: float, telemetry: Mapping[str, float | None]) -> dict[str, float | None]:
         """CPU of both processes since the last time, in per cent of one core; memory; the host's own temperature."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hailod.config.model import Settings
-from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady
+from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady
 from hailod.device.statuses import Fault
 
 
@@ -51,6 +51,20 @@ class Desk(Protocol):
 
     def all_in_service(self) -> bool:
         """Whether every model that the settings want is loaded and takes frames."""
+
+    @property
+    def released(self) -> bool:
+        """Whether the device is lent: free for other programs, the device host gone."""
+
+    @property
+    def released_until(self) -> float:
+        """Unix seconds at which a device that is lent is taken back by itself."""
+
+    def device_release(self, for_s: float) -> None:
+        """Lend the device until `for_s` seconds from now; DeviceReleased follows unless it is lent already."""
+
+    def device_acquire(self) -> None:
+        """Take the device back, or at once look again whether it is to be had."""
 
 
 class Transaction(Protocol):
@@ -129,3 +143,61 @@ class DeviceRestart:
 
     def expire(self) -> Refused:
         return Refused("timeout", "the device did not come back in time", retryable=True)
+
+
+class DeviceRelease:
+    """Lend the device to other programs; done when the device host is gone. Of a device that is lent already only the
+    time is set anew."""
+
+    def __init__(self, desk: Desk, for_s: float) -> None:
+        self._desk = desk
+        self._for_s = for_s
+
+    def begin(self) -> Verdict | None:
+        lent = self._desk.released
+        self._desk.device_release(self._for_s)
+        return self._lent() if lent else None
+
+    def on(self, event: LinkEvent) -> Verdict | None:
+        match event:
+            case DeviceReleased():
+                return self._lent()
+            case DeviceStuck(pid=pid):
+                return self._back(Refused("device_unavailable", f"its host (pid {pid}) does not let go of the device"))
+        return None
+
+    def expire(self) -> Refused:
+        return self._back(Refused("timeout", "the device was not free in time", retryable=True))
+
+    def _lent(self) -> Succeeded:
+        return Succeeded({"until": round(self._desk.released_until, 3), "for_s": self._for_s})
+
+    def _back(self, refusal: Refused) -> Refused:
+        self._desk.device_acquire()
+        return refusal
+
+
+class DeviceAcquire:
+    """Take the device back; done when every wanted model takes frames again. A device that another program holds ends
+    the wait with a refusal, and is tried again until it is free."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def begin(self) -> Verdict | None:
+        lent = self._desk.released
+        self._desk.device_acquire()
+        return Succeeded() if not lent and self._desk.all_in_service() else None
+
+    def on(self, event: LinkEvent) -> Verdict | None:
+        match event:
+            case DeviceUp() | ModelReady() if self._desk.all_in_service():
+                return Succeeded()
+            case ModelFailed(name=name, error=error):
+                return Refused("model_incompatible", f"model '{name}': {error}")
+            case DeviceDown(fault=Fault.UNAVAILABLE | Fault.REJECTED, text=text, retry_in=seconds) if seconds:
+                return Refused("device_unavailable", f"{text}; it is tried again until it is free", retryable=True)
+        return None
+
+    def expire(self) -> Refused:
+        return Refused("timeout", "the device is not back yet; it goes on being tried", retryable=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hailod.clock import Clock
 from hailod.config.model import DeviceSettings
 from hailod.device.events import ThermalChanged
 from hailod.device.flight import Flight, Session, SessionFailed
+from hailod.device.holders import HolderLookup
 from hailod.device.protocol import Message, number
 from hailod.device.recovery import ModelFaults, Rung
 from hailod.device.statuses import Cure, Fault, Stage, cure_of
@@ -39,8 +41,9 @@ class Verdict:
 class Judge:
     """Used by the link, on the control thread."""
 
-    def __init__(self, settings: DeviceSettings, flight: Flight) -> None:
+    def __init__(self, settings: DeviceSettings, clock: Clock, flight: Flight) -> None:
         self._settings = settings
+        self._holders = HolderLookup(settings, clock)
         self._flight = flight
         self._models = ModelFaults()
         self._thermostat = Thermostat(settings.thermal)
@@ -55,13 +58,13 @@ class Judge:
         """The model is no longer wanted: should it come back, it begins anew."""
         self._models.forget(model)
 
-    @staticmethod
-    def refused(message: Message, stage: Stage) -> Verdict:
-        """The host could not do what it was asked for; is the device out of service, or is it about one model?"""
-        status, text = message.get("status"), str(message.get("text"))
-        cure = Cure("", Fault.DEVICE_LOST) if status is None else cure_of(int(number(status)), stage)
+    def refused(self, message: Message, stage: Stage, own: int) -> Verdict:
+        """The host `own` could not do what it was asked for; is the device out of service, or is it about one model?"""
+        told, text = message.get("status"), str(message.get("text"))
+        status = None if told is None else int(number(told))
+        cure = Cure("", Fault.DEVICE_LOST) if status is None else cure_of(status, stage)
         fault = _OWN_ERRORS.get(str(message.get("error")), cure.fault)
-        fix = cure.fix if cure.fault is fault else ""
+        fix = self._holders.describe(status, own=own) or cure.fix if cure.fault is fault else ""
         said = f"{text}; {fix}" if fix else text
         return Verdict(said if stage is Stage.OPEN else f"{message.get('command')}: {said}", fault, fix=fix)
 

@@ -88,7 +88,7 @@ class DeviceLink:
         self._loader = Loader(
             clock, flight, settings, self._installation, send=self._send, emit=on_event, on_room=on_room
         )
-        self._judge = Judge(settings, flight)
+        self._judge = Judge(settings, clock, flight)
         self._cause = _Cause(Fault.DEVICE_LOST, "")
         # Whether the device is lent, so that no host follows the one that ends.
         self._lent = False
@@ -371,7 +371,7 @@ class DeviceLink:
     def _refuse(self, message: Message) -> None:
         """A control request failed: one model refused, or the whole device out of service."""
         opening = message.get("command") == "open"
-        verdict = self._judge.refused(message, Stage.OPEN if opening else Stage.MODEL)
+        verdict = self._judge.refused(message, Stage.OPEN if opening else Stage.MODEL, self._host.pid)
         if self._state is State.COOLING:
             self._loader.drop()
         elif opening or verdict.fault is not Fault.REJECTED or not self._loader.refuse(verdict.text, verdict.fix):

@@ -124,6 +124,12 @@ _REAPED = {
     Trigger.REAPED_REJECTED: Step(State.HELD, (Action.HOLD,)),
     Trigger.REAPED_RELEASED: _GIVE_BACK,
 }
+_AGAIN = {
+    Trigger.DUE: _SPAWN,
+    Trigger.RESTART: _SPAWN,
+    Trigger.ACQUIRE: _SPAWN,
+    Trigger.RELEASE: _GIVE_BACK,
+}
 _ALIVE = {Trigger.LOST: _KILL, Trigger.RESTART: _KILL, Trigger.RELEASE: _KILL}
 
 _TABLE: Mapping[State, Mapping[Trigger, Step]] = {
@@ -135,8 +141,8 @@ _TABLE: Mapping[State, Mapping[Trigger, Step]] = {
     # What is wished for meanwhile (a restart, the device for oneself or for others) is heeded when it is dead.
     State.DYING: {Trigger.OVERDUE: Step(State.STUCK, (Action.SAY_STUCK,)), **_REAPED},
     State.STUCK: _REAPED,
-    State.WAITING: {Trigger.DUE: _SPAWN, Trigger.RESTART: _SPAWN, Trigger.RELEASE: _GIVE_BACK},
-    State.HELD: {Trigger.DUE: _SPAWN, Trigger.CHANGED: _SPAWN, Trigger.RESTART: _SPAWN, Trigger.RELEASE: _GIVE_BACK},
+    State.WAITING: _AGAIN,
+    State.HELD: {**_AGAIN, Trigger.CHANGED: _SPAWN},
     State.RELEASED: {Trigger.ACQUIRE: _SPAWN},
 }
 

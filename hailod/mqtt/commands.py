@@ -70,6 +70,16 @@ class DeviceRestart(_Checked):
     force: bool = False
 
 
+class DeviceRelease(_Checked):
+    """`cmd/device.release`, and `N/set/device` OFF: lend the device to other programs for so many seconds."""
+
+    for_s: Annotated[float, Field(ge=1.0, le=86_400.0, allow_inf_nan=False)] = 3600.0
+
+
+class DeviceAcquire(_Checked):
+    """`cmd/device.acquire`, and `N/set/device` ON: take the device back before its time."""
+
+
 class SetCamera(_Checked):
     """`C/set/<key>`: one setting of one camera; `value` is of the setting's type and within its range."""
 
@@ -78,13 +88,16 @@ class SetCamera(_Checked):
     value: bool | float
 
 
-Command: TypeAlias = Ping | ModelSwap | DeviceRestart | SetCamera
+Command: TypeAlias = Ping | ModelSwap | DeviceRestart | DeviceRelease | DeviceAcquire | SetCamera
 
-_COMMANDS: dict[str, type[ModelSwap] | type[DeviceRestart]] = {
+_COMMANDS: dict[str, type[ModelSwap] | type[DeviceRestart] | type[DeviceRelease] | type[DeviceAcquire]] = {
     "model.swap": ModelSwap,
     "device.restart": DeviceRestart,
+    "device.release": DeviceRelease,
+    "device.acquire": DeviceAcquire,
 }
 _COMMAND_NAMES = ("ping", *_COMMANDS)
+_NODE_KEYS = ("device",)
 _CAMERA_KEYS: tuple[str, ...] = get_args(SetCamera.model_fields["key"].annotation)
 
 
@@ -310,9 +323,11 @@ def _command(name: str, args: JsonValue) -> Command:
 
 def _setting(target: Target, payload: bytes) -> Command:
     key = target.name
-    if target.camera is None or key not in _CAMERA_KEYS:
-        allowed = _CAMERA_KEYS if target.camera is not None else ()
+    allowed = _NODE_KEYS if target.camera is None else _CAMERA_KEYS
+    if key not in allowed:
         raise CommandError("unknown_command", f"nothing to set as '{key}'", field=key, allowed=allowed)
+    if target.camera is None:
+        return DeviceAcquire() if _switch(payload, key) else DeviceRelease()
     value = _switch(payload, key) if key == "enabled" else _number(payload, key)
     return _check(SetCamera, {"camera": target.camera, "key": key, "value": value})
 

@@ -107,6 +107,13 @@ class Outbox:
             self._states.repeat(topic, self._clock.monotonic())
         self._notify()
 
+    def repeat_all(self) -> None:
+        """Tell every state once more, in the order of a new connection; without one that is to come anyway."""
+        with self._lock:
+            if self._online:
+                self._states.announce()
+        self._notify()
+
     def forget(self, topic: str) -> None:
         """Clear what the broker retains for `topic`: a state that exists no more, or a retained command."""
         with self._lock:

@@ -162,15 +162,22 @@ def metrics(
 
 
 def settings(
-    *, revision: int, model: str | None, batch_size: int | None, log_level: str, pending: str | None = None
+    *,
+    revision: int,
+    model: str | None,
+    batch_size: int | None,
+    log_level: str,
+    lent: bool = False,
+    pending: str | None = None,
 ) -> Payload:
-    """`N/settings`: what is in effect."""
+    """`N/settings`: what is in effect. `device` is ON, or OFF while it is lent to other programs."""
     return {
         "v": VERSION,
         "revision": revision,
         "model": model,
         "batch_size": batch_size,
         "log_level": log_level,
+        "device": "OFF" if lent else "ON",
         "pending": pending,
     }
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 ROOT = "hailod"
-HOME_ASSISTANT_STATUS = "homeassistant/status"
+HOME_ASSISTANT = "homeassistant"
+HOME_ASSISTANT_STATUS = f"{HOME_ASSISTANT}/status"
 # Where clients may have their replies sent; no node can have this name.
 CLIENT_REPLIES = f"{ROOT}/client/"
 
@@ -100,6 +101,15 @@ class Topics:
     @property
     def event(self) -> str:
         return f"{self.base}/event"
+
+    @property
+    def discovery(self) -> str:
+        """Where Home Assistant looks for the node. The node's name goes in as it is: `a-b` and `a_b` are two."""
+        return f"{HOME_ASSISTANT}/device/{ROOT}_{self.node}/config"
+
+    def set(self, key: str) -> str:
+        """Where a setting of the node is set."""
+        return f"{self.base}/set/{key}"
 
     def camera(self, name: str) -> CameraTopics:
         return CameraTopics(f"{self.base}/cam/{name}")

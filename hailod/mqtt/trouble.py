@@ -8,6 +8,17 @@ from typing import NamedTuple
 
 from hailod.config.model import MqttSettings
 
+# What the broker says in its CONNACK, by reason code of MQTT 5 (paho translates those of 3.1.1), and the remedy.
+_REFUSALS = {
+    0x84: "set mqtt.protocol to a version that the broker speaks",
+    0x85: "the broker limits client ids; allow those that begin with hailod-",
+    0x86: "set mqtt.username and mqtt.password as the broker knows them (mosquitto_passwd)",
+    0x87: "the broker wants a user, or allows this one nothing; set mqtt.username and mqtt.password, and see its ACL",
+    0x88: "the broker is not ready; see its log",
+    0x89: "the broker is busy; see its log",
+    0x8A: "the broker has banned this client; see its log",
+}
+
 
 class Trouble(NamedTuple):
     """What is wrong and what to do about it."""
@@ -50,3 +61,8 @@ def unreachable(error: OSError | ValueError, settings: MqttSettings) -> Trouble:
 def reason_of(error: Exception) -> str:
     """The system's word for an error, else its class; never its text, which may hold what we sent."""
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def refusal_fix(code: int) -> str:
+    """What to do about a broker that answers CONNECT with this reason code of MQTT 5."""
+    return _REFUSALS.get(code, "see the broker's log")

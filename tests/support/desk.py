@@ -27,6 +27,10 @@ class FakeDesk:
         self.beside: list[str | None] = []
         self.restarts: list[str] = []
         self.told = 0
+        self.lent: list[float] = []
+        self.acquired = 0
+        self.released = False
+        self.released_until = 0.0
 
     def tell_settings(self) -> None:
         self.told += 1
@@ -48,3 +52,12 @@ class FakeDesk:
     def device_restart(self, mode: str) -> None:
         self.restarts.append(mode)
         self.serving.clear()
+
+    def device_release(self, for_s: float) -> None:
+        self.lent.append(for_s)
+        self.released_until = 1_795_000_000.0 + for_s
+        self.serving.clear()
+
+    def device_acquire(self) -> None:
+        self.acquired += 1
+        self.released = False

@@ -11,7 +11,7 @@ from hailod.clock import FakeClock
 from hailod.control.commands import ACCEPT_AFTER_S, Commands
 from hailod.control.events import Events
 from hailod.control.reports import COMMAND_QUEUE
-from hailod.device.events import DeviceDown, LinkEvent, ModelFailed, ModelReady
+from hailod.device.events import DeviceDown, DeviceReleased, LinkEvent, ModelFailed, ModelReady
 from hailod.device.statuses import Fault
 from hailod.errors import DeviceRejected
 from hailod.mqtt.messages import Inbound
@@ -24,6 +24,7 @@ TOPICS = Topics("pi")
 SWAP = TOPICS.reply("model.swap")
 PING = TOPICS.reply("ping")
 RESTART = TOPICS.reply("device.restart")
+RELEASE = TOPICS.reply("device.release")
 
 
 class Rig:
@@ -332,3 +333,52 @@ def test_nonsense_is_answered_or_ignored(rig: Rig, payload: bytes) -> None:
     rig.told()
     rig.command("ping", id="next")
     assert rig.reply(PING)["status"] == "ok"
+
+
+def test_lending_is_told_in_full(rig: Rig) -> None:
+    """A release is answered when the device is free, and an acquire when it serves again."""
+    rig.command("device.release", id="r", args={"for_s": 600})
+    assert rig.told() == []
+    rig.event(DeviceReleased())
+    rig.desk.released = True
+    reply = rig.reply(RELEASE)
+    assert (reply["status"], reply["data"]["for_s"]) == ("ok", 600)
+    assert reply["data"]["until"] == rig.clock.wall() + 600
+    rig.command("device.acquire", id="a")
+    rig.ready("one")
+    assert rig.reply(TOPICS.reply("device.acquire"))["status"] == "ok"
+
+
+def test_dry_run_lends_nothing(rig: Rig) -> None:
+    """A rehearsal says that the command would be taken, and does nothing."""
+    rig.command("device.release", dry_run=True)
+    assert rig.reply(RELEASE)["data"] == {"for_s": 3600, "dry_run": True}
+    rig.command("device.acquire", dry_run=True)
+    assert (rig.desk.lent, rig.desk.acquired) == ([], 0)
+
+
+@pytest.mark.parametrize(("name", "args"), [("device.restart", {"mode": "reset"}), ("model.swap", {"model": "two"})])
+def test_what_needs_the_device_is_refused_while_it_is_lent(rig: Rig, name: str, args: object) -> None:
+    """No command takes the device from its borrower but the one that says so, and the refusal says until when."""
+    rig.desk.released, rig.desk.released_until = True, rig.clock.wall() + 600
+    rig.command(name, args=args)
+    error = rig.reply(TOPICS.reply(name))["error"]
+    assert (error["code"], error["retryable"]) == ("device_unavailable", True)
+    assert "until " in error["message"]
+    assert (rig.desk.restarts, rig.desk.beside, rig.desk.revision) == ([], [], 1)
+    rig.command("model.swap", args={"model": "one"})
+    assert rig.reply(SWAP)["status"] == "ok"
+
+
+def test_switch_that_cannot_be_turned_jumps_back(rig: Rig) -> None:
+    """A switch has no reply: what it asked for is done in silence, or told as an event and put right."""
+    rig.send("set/device", "OFF")
+    rig.event(DeviceReleased())
+    assert rig.desk.lent == [3600.0]
+    assert (rig.told(), rig.desk.told) == ([], 0)
+    rig.desk.released = True
+    rig.send("set/device", "ON")
+    rig.event(DeviceDown(Fault.UNAVAILABLE, "in use", 1.0))
+    ((topic, event),) = rig.told()
+    assert (topic, event["event_type"], event["code"]) == (TOPICS.event, "command_failed", "device_unavailable")
+    assert rig.desk.told == 1

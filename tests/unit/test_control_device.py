@@ -58,7 +58,7 @@ class Rig:
         self.outbox.online()
         conditions = Conditions(self.health, self.clock, Notifier(None))
         events = Events(TOPICS, self.clock, self.outbox, "0000")
-        self.news = DeviceNews(self.clock, self.engine, conditions, events)  # type: ignore[arg-type]
+        self.news = DeviceNews(self.clock, self.engine, conditions, events, lent=lambda: False)  # type: ignore[arg-type]
         self.news.configure(DeviceSettings(), self.engine.wanted)
 
     def hear(self, event: LinkEvent, *, serving: str | None = None, after: float = 0.0) -> None:

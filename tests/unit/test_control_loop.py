@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +19,14 @@ from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
 from hailod.control.loop import BURST, Control, Parts
 from hailod.control.reports import Connection, Reports
-from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, ModelFailed
+from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, ModelFailed
 from hailod.device.statuses import Fault
 from hailod.errors import DecodeError, DeviceRejected
 from hailod.health import Code, Health, State
 from hailod.models.manifest import Manifest
-from hailod.mqtt.messages import LinkState
+from hailod.mqtt.messages import Inbound, LinkState
 from hailod.mqtt.outbox import Outbox
-from hailod.mqtt.topics import Topics
+from hailod.mqtt.topics import HOME_ASSISTANT_STATUS, Topics
 from hailod.pipeline.camera import CameraState, Phase
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
@@ -48,7 +50,10 @@ class Rig:
         self.watched: list[Worker] = []
         self.levels: list[str] = []
         self.settings = settings()
-        outbox = Outbox(TOPICS, clock)
+        self.outbox = outbox = Outbox(TOPICS, clock)
+        outbox.online()
+        self._told: list[tuple[str, bytes]] = []
+        self.asked: list[str] = []
         events = Events(TOPICS, clock, outbox, "0000")
         stats = Stats(clock.monotonic())
         publisher = Publisher(outbox, TOPICS, clock, stats)
@@ -97,12 +102,25 @@ class Rig:
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
         commands = Commands(topics=TOPICS, clock=clock, outbox=outbox, events=events)
+        self.engine.release = lambda: self.asked.append("release")  # type: ignore[method-assign]
+        self.engine.acquire = lambda: self.asked.append("acquire")  # type: ignore[method-assign]
         self.control = Control(self.settings, plans, parts, commands)
         self.control.apply(self.settings)
 
     def tick(self, seconds: float = 0.1) -> None:
         self.clock.advance(seconds)
         self.control.tick(self.clock.monotonic())
+
+    def told(self, topic: str) -> list[Any]:
+        """What has gone out on `topic` so far."""
+        return [json.loads(payload) for payload in self.raw(topic)]
+
+    def raw(self, topic: str) -> list[bytes]:
+        """The same as it was sent."""
+        while (outgoing := self.outbox.take()) is not None:
+            self.outbox.done(outgoing)
+            self._told.append((outgoing.topic, outgoing.payload))
+        return [payload for where, payload in self._told if where == topic]
 
     @property
     def codes(self) -> set[Code]:
@@ -240,3 +258,99 @@ def test_model_that_could_not_replace_another_is_no_lasting_condition(rig: Rig) 
     assert rig.codes == {Code.MODEL_FAILED}
     rig.control.load_beside(None)
     assert rig.codes == set()
+
+
+ASKED = DeviceDown(Fault.DEVICE_LOST, "handed over", None, asked=True)
+
+
+@pytest.fixture
+def lent(rig: Rig) -> Rig:
+    """A loop whose device has been lent for ten minutes."""
+    rig.control.device_release(600.0)
+    rig.control.handle(ASKED)
+    rig.control.handle(DeviceReleased())
+    return rig
+
+
+def test_loan_is_a_condition_with_its_end(lent: Rig) -> None:
+    """Health says that the device is lent, until when and how to have it back; settings and an event say so too."""
+    assert lent.asked == ["release"]
+    assert lent.codes == {Code.DEVICE_RELEASED}
+    (reason,) = lent.health.snapshot().reasons
+    assert all(
+        word in f"{reason.text} {reason.doing} {reason.fix}" for word in ("until", "by itself", "device.acquire")
+    )
+    assert lent.told(TOPICS.settings)[-1]["device"] == "OFF"
+    lent.control.device_release(60.0)
+    assert lent.told(TOPICS.event)[-1]["event_type"] == "device_released"
+    assert lent.control.released_until == lent.clock.wall() + 60.0
+    assert lent.asked == ["release"]
+
+
+def test_words_of_a_loan_stand_still(lent: Rig) -> None:
+    """While the device is lent nothing in the condition changes with every second."""
+    before = lent.health.snapshot().reasons
+    lent.tick(30.0)
+    assert lent.health.snapshot().reasons == before
+
+
+def test_device_is_taken_back_when_the_time_is_over(lent: Rig) -> None:
+    """The loan ends by itself; the device that is open again is told with how long it was away."""
+    lent.tick(599.0)
+    assert lent.control.released
+    lent.tick(1.0)
+    assert not lent.control.released
+    assert lent.asked == ["release", "acquire"]
+    assert lent.codes == {Code.DEVICE_STARTING}
+    lent.clock.advance(2.0)
+    lent.control.handle(DeviceUp({}))
+    event = lent.told(TOPICS.event)[-1]
+    assert (event["event_type"], event["by"], event["after_s"]) == ("device_acquired", "time", 602.0)
+    assert lent.told(TOPICS.settings)[-1]["device"] == "ON"
+
+
+def test_device_that_its_borrower_keeps_is_unavailable(lent: Rig) -> None:
+    """A device that is in use when it is taken back is told as such, and the loan ends when it is free."""
+    lent.control.device_acquire()
+    lent.control.handle(DeviceDown(Fault.UNAVAILABLE, "held by python3 (pid 4242)", 0.5))
+    assert lent.codes == {Code.DEVICE_UNAVAILABLE}
+    assert [event["event_type"] for event in lent.told(TOPICS.event)] == ["device_released", "device_lost"]
+    lent.control.handle(DeviceUp({}))
+    event = lent.told(TOPICS.event)[-1]
+    assert (event["event_type"], event["by"]) == ("device_acquired", "cmd")
+
+
+def test_host_on_its_way_out_is_no_start(rig: Rig) -> None:
+    """While the device is handed over health does not speak of a start."""
+    rig.control.device_release(600.0)
+    rig.control.handle(ASKED)
+    assert rig.codes == {Code.DEVICE_RELEASED}
+
+
+def test_birth_of_home_assistant_is_answered_in_order(rig: Rig) -> None:
+    """Discovery first, a moment later every state, and then metrics at once."""
+    rig.control._parts.reports.discovery(rig.settings)
+    rig.control.tell_settings()
+    rig.tick()
+    assert len(rig.told(TOPICS.discovery)) == 1
+    for payload in (b"offline", b"online"):
+        rig.control.handle(Inbound(HOME_ASSISTANT_STATUS, payload, False, rig.clock.monotonic()))
+    rig.tick(0.9)
+    assert len(rig.told(TOPICS.discovery)) == 1
+    rig.tick(4.2)
+    assert len(rig.told(TOPICS.discovery)) == 2
+    healths, metrics = len(rig.told(TOPICS.health)), len(rig.told(TOPICS.metrics))
+    rig.tick(1.0)
+    assert len(rig.told(TOPICS.discovery)) == 3
+    assert (len(rig.told(TOPICS.health)), len(rig.told(TOPICS.metrics))) == (healths + 1, metrics + 1)
+    rig.tick(60.0)
+    assert len(rig.told(TOPICS.discovery)) == 3
+
+
+def test_node_can_be_hidden_from_home_assistant(rig: Rig) -> None:
+    """Turned off, the discovery is taken away with an empty message; turned on, it is told again."""
+    on = rig.settings.mqtt
+    rig.control.adopt(rig.settings.model_copy(update={"mqtt": on.model_copy(update={"discovery": "off"})}))
+    assert rig.raw(TOPICS.discovery) == [b""]
+    rig.control.adopt(rig.settings)
+    assert rig.raw(TOPICS.discovery)[-1].startswith(b"{")

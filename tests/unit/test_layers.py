@@ -37,7 +37,7 @@ NEIGHBOURS = {
 # Libraries that one place alone knows, so that what they do wrong is dealt with there.
 CONFINED = {
     "hailo_platform": "device/host.py simulator",
-    "paho": "mqtt/session.py mqtt/probe.py mqtt/watcher.py",
+    "paho": "mqtt/session.py mqtt/probe.py mqtt/watcher.py mqtt/caller.py",
     "amqtt": "demo/amqtt_broker.py",
     "av": "sources/stream.py",
     "picamera2": "sources/csi.py",

@@ -9,7 +9,16 @@ import pytest
 from hailod.clock import FakeClock
 from hailod.errors import CommandError
 from hailod.mqtt import commands
-from hailod.mqtt.commands import DeviceRestart, ModelSwap, Ping, Refusal, Request, SetCamera
+from hailod.mqtt.commands import (
+    DeviceAcquire,
+    DeviceRelease,
+    DeviceRestart,
+    ModelSwap,
+    Ping,
+    Refusal,
+    Request,
+    SetCamera,
+)
 from hailod.mqtt.messages import Inbound, ReplyTo
 from hailod.mqtt.topics import Topics
 
@@ -43,6 +52,44 @@ def test_commands_are_read() -> None:
     assert run("cmd/device.restart", "{}").command == DeviceRestart(mode="soft", force=False)
     restart = run("cmd/device.restart", '{"args":{"mode":"reset","force":true}}').command
     assert restart == DeviceRestart(mode="reset", force=True)
+
+
+@pytest.mark.parametrize(
+    ("args", "for_s"), [(None, 3600.0), ({}, 3600.0), ({"for_s": 1}, 1.0), ({"for_s": 86400}, 86400.0)]
+)
+def test_release_has_a_time(args: object, for_s: float) -> None:
+    """The device is lent for an hour unless another time is given."""
+    assert run("cmd/device.release", json.dumps({"args": args})).command == DeviceRelease(for_s=for_s)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "code"),
+    [
+        ("device.release", {"for_s": 0.5}, "out_of_range"),
+        ("device.release", {"for_s": 86401}, "out_of_range"),
+        ("device.release", {"for_s": "600"}, "bad_args"),
+        ("device.release", {"for": 600}, "bad_args"),
+        ("device.acquire", {"for_s": 600}, "bad_args"),
+    ],
+)
+def test_time_of_a_loan_is_bounded(name: str, args: object, code: str) -> None:
+    """A loan lasts a second at least and a day at most, and its end takes no arguments."""
+    assert refused(f"cmd/{name}", json.dumps({"args": args})).error.code == code
+
+
+@pytest.mark.parametrize(
+    ("payload", "command"), [("OFF", DeviceRelease()), ("ON", DeviceAcquire()), (" off\n", DeviceRelease())]
+)
+def test_device_is_a_switch(payload: str, command: object) -> None:
+    """OFF lends the device for the usual time and ON takes it back, so that a switch needs one topic."""
+    request = run("set/device", payload)
+    assert (request.command, request.origin.name, request.origin.reply_to) == (command, "set/device", None)
+
+
+def test_switch_takes_on_and_off_alone() -> None:
+    """Any other word names the two that are allowed, and any other key the one there is."""
+    assert refused("set/device", "maybe").error.allowed == ("ON", "OFF")
+    assert refused("set/colour", "ON").error.allowed == ("device",)
 
 
 def test_envelope_is_read() -> None:
@@ -161,7 +208,7 @@ def test_unknown_command_names_the_known_ones() -> None:
     """A command that does not exist is answered with those that do."""
     refusal = refused("cmd/reboot", '{"id":"x"}')
     assert refusal.error.code == "unknown_command"
-    assert refusal.error.allowed == ("ping", "model.swap", "device.restart")
+    assert refusal.error.allowed == ("ping", "model.swap", "device.restart", "device.release", "device.acquire")
     assert refusal.origin.id == "x"
 
 

@@ -77,6 +77,20 @@ def test_announcement_has_the_order_of_the_contract(outbox: Outbox) -> None:
     ]
 
 
+def test_everything_is_told_again_when_asked(outbox: Outbox) -> None:
+    """Who has just started gets all state in the order of a connection; offline nothing more is told than at the next
+    connect anyway."""
+    for topic in (TOPICS.status, TOPICS.info, FRONT.state):
+        outbox.state(topic, {"v": 1})
+    outbox.repeat_all()
+    assert outbox.take() is None
+    outbox.online()
+    assert len(told(outbox)) == 3
+    assert told(outbox) == []
+    outbox.repeat_all()
+    assert [topic for topic, _ in told(outbox)] == [TOPICS.info, FRONT.state, TOPICS.status]
+
+
 def test_announcement_waits_for_room_with_everything_behind_it(outbox: Outbox) -> None:
     """A stream never overtakes the announcement, even when only streams may be sent."""
     outbox.state(TOPICS.info, {"v": 1})

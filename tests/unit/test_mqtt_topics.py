@@ -60,6 +60,20 @@ def test_parse_knows_only_names_that_can_exist(topic: str, target: Target | None
     assert TOPICS.parse(topic) == target
 
 
+def test_discovery_has_a_place_of_its_own_for_each_node() -> None:
+    """Home Assistant takes letters, digits, `_` and `-`, so that no two nodes' names are made one."""
+    assert TOPICS.discovery == "homeassistant/device/hailod_pi5-kitchen/config"
+    assert Topics("pi5_kitchen").discovery != TOPICS.discovery
+    assert TOPICS.set("device") == "hailod/pi5-kitchen/set/device"
+
+
+def test_discovery_comes_after_the_states_and_before_online() -> None:
+    """Entities are made when what they show is there, and become available last."""
+    front = TOPICS.camera("front")
+    ranks = [TOPICS.rank(topic) for topic in (TOPICS.health, front.state, TOPICS.discovery, TOPICS.status)]
+    assert ranks == sorted(set(ranks))
+
+
 def test_nothing_published_is_subscribed() -> None:
     """No subscription matches what the node itself publishes, so that it never hears itself."""
     from paho.mqtt.client import topic_matches_sub

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from hailod.control.transactions import DeviceRestart, ModelSwap, Refused, Succeeded
-from hailod.device.events import DeviceDown, DeviceUp, LinkEvent, ModelFailed, ModelReady, ModelUnloaded
+from hailod.control.transactions import DeviceAcquire, DeviceRelease, DeviceRestart, ModelSwap, Refused, Succeeded
+from hailod.device.events import (
+    DeviceDown,
+    DeviceReleased,
+    DeviceStuck,
+    DeviceUp,
+    LinkEvent,
+    ModelFailed,
+    ModelReady,
+    ModelUnloaded,
+)
 from hailod.device.statuses import Fault
 from hailod.errors import DeviceRejected
 from tests.support.desk import FakeDesk, settings
@@ -140,3 +149,82 @@ def test_restart_outlives_a_host_that_fails_on_the_way(desk: FakeDesk) -> None:
     assert restart.on(DeviceDown(Fault.HUNG, "silent", 0.2)) is None
     desk.serving.add("one")
     assert restart.on(ready("one")) == Succeeded({"mode": "reset"})
+
+
+def test_release_is_over_when_the_host_is_gone(desk: FakeDesk) -> None:
+    """The device is lent once nothing of hailod holds it, and the answer says until when."""
+    release = DeviceRelease(desk, 600.0)
+    assert release.begin() is None
+    assert desk.lent == [600.0]
+    assert release.on(DeviceDown(Fault.DEVICE_LOST, "asked for", None, asked=True)) is None
+    assert release.on(DeviceReleased()) == Succeeded({"until": 1_795_000_600.0, "for_s": 600.0})
+
+
+def test_release_of_a_lent_device_sets_its_time(desk: FakeDesk) -> None:
+    """Whoever needs the device for longer asks again, and has it at once."""
+    desk.released = True
+    assert DeviceRelease(desk, 60.0).begin() == Succeeded({"until": 1_795_000_060.0, "for_s": 60.0})
+    assert desk.lent == [60.0]
+
+
+@pytest.mark.parametrize(("event", "code"), [(DeviceStuck(4711), "device_unavailable"), (None, "timeout")])
+def test_device_that_cannot_be_let_go_of_is_not_lent(desk: FakeDesk, event: LinkEvent | None, code: str) -> None:
+    """A host that does not die keeps the device: the loan is off, and hailod has it again when that is possible."""
+    release = DeviceRelease(desk, 600.0)
+    release.begin()
+    verdict = release.expire() if event is None else release.on(event)
+    assert isinstance(verdict, Refused)
+    assert (verdict.code, desk.acquired) == (code, 1)
+
+
+def test_acquire_is_over_when_every_model_serves(desk: FakeDesk) -> None:
+    """The device is back when all wanted models take frames again, and not before."""
+    desk.released = True
+    desk.serving.clear()
+    acquire = DeviceAcquire(desk)
+    assert acquire.begin() is None
+    assert desk.acquired == 1
+    assert acquire.on(DeviceUp({})) is None
+    desk.serving.add("one")
+    assert acquire.on(ready("one")) == Succeeded()
+
+
+def test_acquire_waits_for_a_device_that_runs_nothing(desk: FakeDesk) -> None:
+    """Where no camera wants a model the device is back when it is open."""
+    desk.released = True
+    desk.wanted = set()
+    acquire = DeviceAcquire(desk)
+    assert acquire.begin() is None
+    assert acquire.on(DeviceUp({})) == Succeeded()
+
+
+def test_acquire_of_what_is_ours_is_over_at_once(desk: FakeDesk) -> None:
+    """A device that serves was never away."""
+    assert DeviceAcquire(desk).begin() == Succeeded()
+
+
+def test_acquire_names_who_holds_the_device(desk: FakeDesk) -> None:
+    """A device that its borrower keeps is told with its holder, and is worth another try."""
+    desk.released = True
+    desk.serving.clear()
+    acquire = DeviceAcquire(desk)
+    acquire.begin()
+    assert acquire.on(DeviceDown(Fault.UNAVAILABLE, "in use", None)) is None
+    verdict = acquire.on(DeviceDown(Fault.UNAVAILABLE, "in use: held by python3 (pid 4242)", 0.3))
+    assert isinstance(verdict, Refused)
+    assert (verdict.code, verdict.retryable) == ("device_unavailable", True)
+    assert "held by python3 (pid 4242)" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("event", "code"), [(ModelFailed("one", DeviceRejected("x")), "model_incompatible"), (None, "timeout")]
+)
+def test_acquire_that_does_not_come_back_says_why(desk: FakeDesk, event: LinkEvent | None, code: str) -> None:
+    """A model that is refused, or a deadline, ends the wait with a reason."""
+    desk.released = True
+    desk.serving.clear()
+    acquire = DeviceAcquire(desk)
+    acquire.begin()
+    verdict = acquire.expire() if event is None else acquire.on(event)
+    assert isinstance(verdict, Refused)
+    assert verdict.code == code

@@ -1,0 +1,237 @@
+"""`hailod ctl`: gives a running daemon a command over MQTT and prints its answer.
+
+Exit codes: 0 done, 1 refused by the daemon, 2 wrong usage, 3 no answer in time, 4 the broker cannot be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import SecretStr, ValidationError
+
+from hailod.cli import EXIT_USAGE, add_config_option, anchored_mqtt
+from hailod.clock import SystemClock
+from hailod.config.load import load
+from hailod.config.model import NAME_PATTERN, MqttSettings, Settings
+from hailod.errors import ConfigError
+from hailod.mqtt.caller import BrokerTrouble, Caller, NoAnswer
+from hailod.mqtt.payloads import Payload
+
+EXIT_REFUSED = 1
+EXIT_NO_ANSWER = 3
+EXIT_NO_BROKER = 4
+
+# The longest that a daemon takes over any command.
+DEFAULT_TIMEOUT = 60.0
+_PING_TIMEOUT = 10.0
+_MAX_PASSWORD = 1024
+_COMMAND = re.compile(r"[a-z0-9_.-]{1,64}")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MOMENTS = frozenset({"until", "since"})
+
+_EPILOG = """\
+commands (those of cmd/... in the MQTT interface):
+  ping                              is it there, and how long does an answer take?
+  device.release --for 10m          lend the accelerator to other programs
+  device.acquire                    take it back before its time
+  device.restart mode=reset         start the device anew: mode=soft or mode=reset
+  model.swap model=yolov8m          run another model; with camera=front on one camera only
+
+examples:
+  hailod ctl device.release --for 600 && my_program; hailod ctl device.acquire
+  hailod ctl ping --host broker.lan --username me --password-file ~/.mqtt --node kitchen
+  hailod ctl model.swap --json-args '{"model": "yolov8m", "camera": "front"}'
+
+The broker is that of the configuration file, or the one of --host. Its password is never taken from the command line,
+where every user of this machine could read it: it comes from the configuration, from --password-file, or from the
+environment variable HAILOD_MQTT__PASSWORD. A broker with TLS needs a configuration file.
+
+exit codes: 0 done, 1 refused, 2 wrong usage, 3 no answer in time, 4 no broker, 78 the configuration cannot be used
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    # --password must not be taken for --password-file, and what follows it for the name of one.
+    parser.allow_abbrev = False
+    parser.add_argument("words", nargs="*", metavar="COMMAND [KEY=VALUE ...]", help="the command and its arguments")
+    parser.add_argument("--for", dest="span", type=_span, metavar="TIME", help="for_s, as 600, 90s, 10m or 2h")
+    parser.add_argument("--json-args", type=_json_object, metavar="OBJECT", help="the arguments as a JSON object")
+    parser.add_argument("--dry-run", action="store_true", help="have it checked and not done")
+    parser.add_argument("--timeout", type=_span, metavar="TIME", help="how long to wait (default: 60 s, ping 10 s)")
+    parser.add_argument("--json", action="store_true", help="print the reply as the daemon sent it")
+    add_config_option(parser)
+    parser.add_argument("--node", type=_node, help="the node to speak to (default: the configured one)")
+    parser.add_argument("--host", help="the broker, in the place of the configured one")
+    parser.add_argument("--port", type=int, help="its port (default: 1883)")
+    parser.add_argument("--username", help="the user to log in as")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file that holds the user's password")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        name, arguments = _command(args)
+        settings, node = _broker(args, os.environ)
+    except _UsageError as error:
+        print(f"hailod ctl: {error}; see hailod ctl --help", file=sys.stderr)
+        return EXIT_USAGE
+    timeout = args.timeout or (_PING_TIMEOUT if name == "ping" else DEFAULT_TIMEOUT)
+    try:
+        with Caller(settings, node, SystemClock()) as caller:
+            reply = caller.call(name, arguments, timeout=timeout, dry_run=args.dry_run, on_accepted=_accepted)
+    except NoAnswer as error:
+        print(f"hailod ctl: {error}", file=sys.stderr)
+        return EXIT_NO_ANSWER
+    except BrokerTrouble as error:
+        print(f"hailod ctl: {error}; {error.fix}", file=sys.stderr)
+        return EXIT_NO_BROKER
+    except ValueError as error:
+        print(f"hailod ctl: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if args.json:
+        print(json.dumps(reply, ensure_ascii=False))
+    done = reply.get("status") == "ok"
+    if not args.json:
+        for line in _done(name, reply) if done else _refused(name, reply):
+            print(line, file=sys.stdout if done else sys.stderr)
+    return 0 if done else EXIT_REFUSED
+
+
+class _UsageError(Exception):
+    """What was asked for cannot be meant."""
+
+
+def _command(args: argparse.Namespace) -> tuple[str, dict[str, object] | None]:
+    """The command and its arguments, None for none."""
+    if not args.words:
+        raise _UsageError("which command?")
+    name, *pairs = args.words
+    if not _COMMAND.fullmatch(name):
+        raise _UsageError(f"'{name}' cannot be a command")
+    arguments: dict[str, object] = dict(args.json_args or {})
+    arguments.update(_pair(pair) for pair in pairs)
+    if args.span is not None:
+        arguments["for_s"] = args.span
+    return name, arguments or None
+
+
+def _pair(pair: str) -> tuple[str, object]:
+    """`key=value`: a value that reads as JSON is that, any other is text."""
+    key, equals, value = pair.partition("=")
+    if not equals or not key:
+        raise _UsageError(f"'{pair}' is no KEY=VALUE")
+    try:
+        return key, json.loads(value, parse_constant=_no_constant)
+    except ValueError:
+        return key, value
+
+
+def _broker(args: argparse.Namespace, env: Mapping[str, str]) -> tuple[MqttSettings, str]:
+    """Where to connect to, and the node to speak to. Raises ConfigError and _UsageError."""
+    if args.host is not None and args.config is None:
+        settings = Settings()
+        password = env.get("HAILOD_MQTT__PASSWORD")
+        mqtt: dict[str, object] = {"password": SecretStr(password)} if password else {}
+    else:
+        # Camera sources are none of our business, and what reads them is slow to import.
+        directory = env.get("CREDENTIALS_DIRECTORY")
+        loaded = load(args.config, env, Path(directory) if directory else None)
+        settings = loaded.settings
+        mqtt = dict(anchored_mqtt(settings.mqtt, loaded.config_dir))
+    given = {"host": args.host, "port": args.port, "username": args.username}
+    mqtt |= {key: value for key, value in given.items() if value is not None}
+    if args.password_file is not None:
+        mqtt["password"] = SecretStr(_password(args.password_file))
+    try:
+        return MqttSettings.model_validate(mqtt), args.node or settings.node
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _UsageError(f"--{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+
+
+def _password(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(_MAX_PASSWORD + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{file}: the password cannot be read: {why}") from None
+    if not text.strip("\r\n") or len(text) > _MAX_PASSWORD:
+        raise ConfigError(f"{file}: a password has 1 to {_MAX_PASSWORD} characters")
+    return text.rstrip("\r\n")
+
+
+def _accepted(job: str) -> None:
+    print(f"accepted as {job}, waiting for its end ...", file=sys.stderr, flush=True)
+
+
+def _done(name: str, reply: Payload) -> Iterator[str]:
+    yield f"{name}: ok ({reply.get('took_ms')} ms)"
+    data = reply.get("data")
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield f"  {key}: {_shown(key, value)}"
+    elif data is not None:
+        yield f"  {_shown('', data)}"
+
+
+def _refused(name: str, reply: Payload) -> Iterator[str]:
+    error = reply.get("error")
+    error = error if isinstance(error, dict) else {}
+    where = f" ({error['field']})" if error.get("field") else ""
+    yield f"{name}: {_plain(error.get('code', 'error'))}: {_plain(error.get('message', 'no reason given'))}{where}"
+    allowed = error.get("allowed")
+    if isinstance(allowed, list) and allowed:
+        yield f"  allowed: {', '.join(_plain(value) for value in allowed)}"
+    if reply.get("rolled_back"):
+        yield "  it was rolled back: what ran before runs on"
+    if error.get("retryable"):
+        yield "  the same command may succeed later"
+
+
+def _shown(key: str, value: object) -> str:
+    if key in _MOMENTS and isinstance(value, int | float) and 0 <= value < 2**37:
+        return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M:%S}"  # noqa: DTZ006 -- local, for people
+    return _plain(value)
+
+
+def _plain(value: object) -> str:
+    """As it can be printed; what comes from the network could move the cursor otherwise."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _span(text: str) -> float:
+    match = _SPAN.fullmatch(text.strip().lower())
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time: write 600, 90s, 10m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _node(text: str) -> str:
+    if not re.fullmatch(NAME_PATTERN.removeprefix("^").removesuffix("$"), text):
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be a node: a-z, 0-9, _ and -")
+    return text
+
+
+def _json_object(text: str) -> dict[str, object]:
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("not a JSON object")
+    return value
+
+
+def _no_constant(constant: str) -> object:
+    raise ValueError(f"{constant} is not JSON")
