@@ -43,6 +43,8 @@ class Code(StrEnum):
     CAMERA_FROZEN = "camera_frozen"
     CAMERA_CORRUPT = "camera_corrupt"
     BROKER_DOWN = "broker_down"
+    BROKER_UNSTABLE = "broker_unstable"
+    BROKER_LIMITED = "broker_limited"
     MODEL_FAILED = "model_failed"
     MODEL_LOST = "model_lost"
     MODEL_QUARANTINED = "model_quarantined"

@@ -98,6 +98,7 @@ class Control:
         self._trouble_over: dict[str, float] = {}
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
+        self._link = LinkState(False)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class Control:
         self._commands.tick(now)
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
-            self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
+            self._broker_down(self._link)
         for model in [model for model, over in self._trouble_over.items() if now >= over]:
             del self._trouble_over[model]
             self._note(parts.health.clear(Code.DECODE_ERRORS, model))
@@ -305,13 +306,26 @@ class Control:
             self._note(transition)
 
     def _broker(self, link: LinkState) -> None:
+        before, self._link = self._link, link
         if link.connected:
             self._broker_due = None
             self._note(self._parts.health.clear(Code.BROKER_DOWN))
-            self._parts.reports.info(self._settings)
-            self._parts.reports.metrics(self._settings)
-        else:
-            self._raise(Code.BROKER_DOWN, f"no connection to the broker: {link.reason or 'not yet connected'}")
+            if not before.connected:
+                self._parts.reports.info(self._settings)
+                self._parts.reports.metrics(self._settings)
+        elif self._broker_due is None:
+            self._broker_down(link)
+        standing = {Code.BROKER_UNSTABLE: link.trouble if link.connected else None, Code.BROKER_LIMITED: link.limits}
+        for code, trouble in standing.items():
+            if trouble is None:
+                self._note(self._parts.health.clear(code))
+            else:
+                self._raise(code, trouble.text, fix=trouble.fix)
+
+    def _broker_down(self, link: LinkState) -> None:
+        text, fix = link.trouble or ("not yet connected", "")
+        doing = "trying" if link.retry_s is None else f"trying again in about {max(link.retry_s, 1.0):.0f} s"
+        self._raise(Code.BROKER_DOWN, f"no connection to the broker: {text}", doing=doing, fix=fix)
 
     def _trouble(self, trouble: ModelTrouble) -> None:
         text = f"model {trouble.model}: its outputs cannot be decoded: {trouble.error}"

@@ -16,23 +16,12 @@ from hailod.checks import Result, Status
 from hailod.clock import Clock, SystemClock
 from hailod.config.model import MqttSettings
 from hailod.mqtt.tls import tls_context
-from hailod.mqtt.trouble import peer_of, reason_of, unreachable
+from hailod.mqtt.trouble import UNSUPPORTED_PROTOCOL, peer_of, reason_of, refused, unreachable
 
 SUBJECT = "broker"
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 5.0
 
-_UNSUPPORTED_PROTOCOL = 0x84
-# What the broker says in its CONNACK, by reason code of MQTT 5 (paho translates those of 3.1.1), and the remedy.
-_REFUSALS = {
-    0x84: "set mqtt.protocol to a version that the broker speaks",
-    0x85: "the broker limits client ids; allow those that begin with hailod-",
-    0x86: "set mqtt.username and mqtt.password as the broker knows them (mosquitto_passwd)",
-    0x87: "the broker wants a user, or allows this one nothing; set mqtt.username and mqtt.password, and see its ACL",
-    0x88: "the broker is not ready; see its log",
-    0x89: "the broker is busy; see its log",
-    0x8A: "the broker has banned this client; see its log",
-}
 _PROTOCOLS = {
     "auto": (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311),
     "5": (MQTTProtocolVersion.MQTTv5,),
@@ -50,7 +39,7 @@ def probe_broker(settings: MqttSettings, clock: Clock | None = None) -> Result:
     for protocol in preferred:
         attempt = _Attempt(settings, protocol, clock)
         result = attempt.run()
-        if attempt.refused != _UNSUPPORTED_PROTOCOL:
+        if attempt.refused != UNSUPPORTED_PROTOCOL:
             return result
     return _Attempt(settings, last, clock).run()
 
@@ -136,8 +125,7 @@ class _Attempt:
                 f"{self._peer} does not answer as an MQTT broker", plain if self._settings.tls is None else secure
             )
         if self._answer.is_failure:
-            fix = _REFUSALS.get(self._answer.value, "see the broker's log")
-            return self._fail(f"{self._peer} refuses us: {str(self._answer).lower()}", fix)
+            return self._fail(*refused(self._answer.value, str(self._answer), self._settings))
         secured = ", TLS" if self._settings.tls is not None else ""
         return Result(Status.OK, SUBJECT, f"{self._peer} accepts us (MQTT {version}{secured})")
 

@@ -21,7 +21,7 @@ from hailod.device.recovery import Fault
 from hailod.errors import DecodeError, DeviceRejected
 from hailod.health import Code, Health, State
 from hailod.models.manifest import Manifest
-from hailod.mqtt.messages import LinkState
+from hailod.mqtt.messages import LinkState, Trouble
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.camera import CameraState, Phase
@@ -188,7 +188,7 @@ def test_device_faults_are_conditions(rig: Rig, event: DeviceDown | DeviceStuck,
 
 def test_broker_that_is_away_is_a_condition(rig: Rig) -> None:
     """Without a broker health is degraded, and ok again with it."""
-    rig.control.handle(LinkState(False, reason="refused"))
+    rig.control.handle(LinkState(False, trouble=Trouble("refused", "see the ACL"), retry_s=7.7))
     assert rig.codes == {Code.BROKER_DOWN}
     rig.control.handle(LinkState(True, 5))
     assert rig.codes == set()
