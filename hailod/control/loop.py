@@ -18,6 +18,7 @@ from hailod.control.commands import Commands
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.reports import Reports
+from hailod.control.timekeeping import Timekeeping
 from hailod.device.events import (
     DeviceDown,
     DeviceStuck,
@@ -64,6 +65,10 @@ _CODE_OF = {
 }
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the control loop steers; made and wired in `app`."""
@@ -79,6 +84,8 @@ class Parts:
     watched: Callable[[], tuple[Worker, ...]]
     set_log_level: Callable[[Level], None]
     events: Events
+    # Whether the wall clock is set.
+    clock_synced: Callable[[], bool] = _always
 
 
 class Control:
@@ -99,6 +106,7 @@ class Control:
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
         self._link = LinkState(False)
+        self._time = Timekeeping(parts.clock, parts.clock_synced, parts.reports.clock_synced, parts.events)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -110,10 +118,11 @@ class Control:
         self._broker_due = now + BROKER_PATIENCE_S
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
-            self._note(parts.health.raise_(Code.SIMULATED, "the device is simulated", parts.clock.wall()))
+            self._raise(Code.SIMULATED, "the device is simulated")
         self._raise(Code.DEVICE_STARTING, "the device is being opened")
         self.apply(self._settings)
         parts.engine.start()
+        self._look_at_clock()
         reports = parts.reports
         reports.info(self._settings)
         reports.models(self._plans)
@@ -196,6 +205,7 @@ class Control:
         """What must be looked at whether or not anything happened."""
         parts = self._parts
         parts.engine.tick()
+        self._look_at_clock()
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
@@ -305,6 +315,17 @@ class Control:
         for transition in self._parts.health.clear_all(DEVICE_CODES - {keep}):
             self._note(transition)
 
+    def _look_at_clock(self) -> None:
+        if not self._time.look():
+            return
+        if self._time.synced:
+            self._note(self._parts.health.clear(Code.CLOCK_UNSYNCED))
+        else:
+            doing = "messages carry clock_synced: false until it is"
+            fix = "see that the machine reaches a time server (timedatectl)"
+            self._raise(Code.CLOCK_UNSYNCED, "the wall clock is not set yet", doing=doing, fix=fix)
+        self._parts.reports.info(self._settings)
+
     def _broker(self, link: LinkState) -> None:
         before, self._link = self._link, link
         if link.connected:
@@ -342,7 +363,7 @@ class Control:
             self._note(self._parts.health.clear(condition.code, condition.camera))
 
     def _raise(self, code: Code, text: str, subject: str | None = None, *, doing: str = "", fix: str = "") -> None:
-        now = self._parts.clock.wall()
+        now = self._parts.clock.monotonic()
         self._note(self._parts.health.raise_(code, text, now, subject, doing=doing, fix=fix))
 
     def _note(self, transition: Transition | None) -> None:

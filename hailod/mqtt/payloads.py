@@ -72,7 +72,7 @@ def info(
     version: str,
     instance: str,
     started_at: float,
-    clock_synced: bool | None,
+    clock_synced: bool,
     device: DeviceIdentity,
     cameras: Sequence[str],
     features: Sequence[str],

@@ -475,6 +475,38 @@ def test_an_hour_without_a_broker(outbox: Outbox, clock: FakeClock) -> None:
     assert all(later - earlier >= 0.9 for earlier, later in zip(moments, moments[50:], strict=False))
 
 
+def test_times_of_a_clock_that_is_not_set_say_so(outbox: Outbox, clock: FakeClock) -> None:
+    """Every kind of document with a `ts` that was written before the clock was set says so, also when it is sent
+    afterwards; nothing else does, and unchanged documents are not told more often for it."""
+    outbox.clock_synced = False
+    outbox.event(FRONT.event, {"ts": 1.0})
+    outbox.online()
+    outbox.state(TOPICS.status, "online")
+    outbox.state(TOPICS.info, {"v": 1, "clock_synced": False})
+    outbox.state(TOPICS.settings, {"v": 1})
+    outbox.reply(ReplyTo("hailod/client/a"), {"ts": 1.0})
+    outbox.stream(TOPICS.metrics, {"ts": 1.0}, 1.0)
+    outbox.state(FRONT.state, {"ts": 1.0, "n": 1}, CAMERA_STATE)
+    outbox.clock_synced = True
+    found = dict(told(outbox))
+    unset = {topic for topic, document in found.items() if "clock_synced" in document}
+    assert unset == {FRONT.event, TOPICS.info, "hailod/client/a", TOPICS.metrics, FRONT.state}
+
+    outbox.clock_synced = False
+    for seconds in range(20):
+        clock.advance(1.0)
+        outbox.state(FRONT.state, {"ts": 2.0 + seconds, "n": 1}, CAMERA_STATE)
+        assert told(outbox) == []
+    outbox.clock_synced = True
+    outbox.state(FRONT.state, {"ts": 30.0, "n": 1}, CAMERA_STATE)
+    assert told(outbox) == [(FRONT.state, {"ts": 30.0, "n": 1})], "that the clock is set now is news, once"
+    clock.advance(1.0)
+    outbox.state(FRONT.state, {"ts": 31.0, "n": 1}, CAMERA_STATE)
+    outbox.event(FRONT.event, {"ts": 31.0})
+    ((_, event),) = told(outbox)
+    assert "clock_synced" not in event
+
+
 def test_producers_wake_the_sender(outbox: Outbox) -> None:
     """Everything that can be sent wakes the MQTT thread; a stream that is skipped does not."""
     wakes: list[None] = []
