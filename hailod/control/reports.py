@@ -99,6 +99,7 @@ class Reports:
             device_restarts=self._engine.link.restarts,
             reconnects=self._connection().reconnects,
             dropped=self._outbox.dropped,
+            losses=self._outbox.losses,
         )
         books = self._engine.mailboxes.snapshot()
         self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)

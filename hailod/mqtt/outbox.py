@@ -177,6 +177,15 @@ class Outbox:
             return dict(lost)
 
     @property
+    def losses(self) -> dict[str, dict[str, int]]:
+        """What `dropped` counts, for each kind by reason."""
+        found: dict[str, dict[str, int]] = {}
+        for (kind, reason), count in sorted(self.drops.items()):
+            if reason is not Drop.PACED and count:
+                found.setdefault(str(kind), {})[reason.value] = count
+        return found
+
+    @property
     def drops(self) -> dict[tuple[str, Drop], int]:
         """Everything that was not sent since the start, by kind (as in `dropped`) and reason."""
         with self._lock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -237,8 +239,9 @@ def test_interrupted_announcement_is_begun_anew(tmp_path: Path, after: int) -> N
         for topic in topics:
             node.outbox.state(topic, {"v": 1})
         with node:
-            wait_for(lambda: node.client.attempts >= 2, what="it is interrupted")
-            assert broken.published(1)[: after + 1] == [*topics, TOPICS.status][: after + 1]
+            wait_for(lambda: node.client.attempts >= 3, what="it is interrupted twice")
+            for connection in (1, 2):
+                assert broken.published(connection)[: after + 1] == [*topics, TOPICS.status][: after + 1]
             broken.make_way()
             broker = Broker(tmp_path, port=broken.port)
             with broker:
@@ -329,6 +332,41 @@ def test_name_server_that_never_answers_holds_nobody_up(
         node.client.stop(1.5)
         assert not node.client.worker.alive, "it stopped in time"
         dead_name_server.set()
+
+
+def test_daemon_ends_when_told_to_while_a_name_is_looked_up(tmp_path: Path) -> None:
+    """SIGTERM ends a daemon whose broker's name never comes to be known, in order and with success."""
+    config = tmp_path / "hailod.toml"
+    config.write_text('schema = 1\nnode = "pi"\n[mqtt]\nhost = "broker.example"\n[device]\nbackend = "simulated"\n')
+    program = f"""
+import socket, sys, threading
+real = socket.getaddrinfo
+def look_up(host, *args, **others):
+    if host == "broker.example":
+        print("looking up", flush=True)
+        threading.Event().wait()
+    return real(host, *args, **others)
+socket.getaddrinfo = look_up
+from hailod.cli import main
+sys.exit(main(["run", "--config", {str(config)!r}]))
+"""
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert daemon.stdout is not None
+        said = []
+        for line in daemon.stdout:
+            said.append(line)
+            if line.startswith("looking up"):
+                daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(15) == 0
+        assert "hailod ends" in said[-1]
+        assert not [line for line in said if "left behind" in line]
+    finally:
+        daemon.kill()
+        daemon.wait(10)
+        daemon.stdout.close()
 
 
 def test_stop_does_not_wait_for_a_look_up(dead_name_server: threading.Event) -> None:

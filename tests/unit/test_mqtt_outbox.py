@@ -466,6 +466,10 @@ def test_an_hour_without_a_broker(outbox: Outbox, clock: FakeClock) -> None:
     assert drops["event", Drop.OVERFLOW] + drops["event", Drop.EXPIRED] == len(happened) - len(kept)
     assert drops["reply", Drop.EXPIRED] == 59
     assert outbox.dropped["event"] == len(happened) - len(kept)
+    assert outbox.losses["event"] == {
+        "expired": drops["event", Drop.EXPIRED],
+        "overflow": drops["event", Drop.OVERFLOW],
+    }
     assert announced[-1] == "hailod/client/a"
     assert announced[:-1] == [TOPICS.health, FRONT.state, TOPICS.status]
     assert [document["ts"] for _, document in replayed] == kept
