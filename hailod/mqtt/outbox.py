@@ -285,13 +285,15 @@ class Outbox:
         return next((message for lane in self._open(room) if (message := lane.pick(now)) is not None), None)
 
     def _note_size(self, message: Queued, packet: int) -> None:
-        """Keep `oversized` true: a topic stands in it until something on it fits."""
+        """Keep `oversized` true: the largest of each topic. A state leaves it when it fits; what one event or frame was
+        too large for says nothing of the next, so those stay until the next connection."""
         subject = _subject(message)
-        known = self._oversized.get(subject)
-        now = packet if self._max_packet is not None and packet > self._max_packet else None
-        if now != known:
-            others = {topic: size for topic, size in self._oversized.items() if topic != subject}
-            self._oversized = others if now is None else {**others, subject: now}
+        known = self._oversized.get(subject, 0)
+        if self._max_packet is not None and packet > self._max_packet:
+            if packet > known:
+                self._oversized = {**self._oversized, subject: packet}
+        elif known and message.kind is Kind.STATE and message.document:
+            self._oversized = {topic: size for topic, size in self._oversized.items() if topic != subject}
 
     def _refuse(self, message: Queued, reason: Drop, detail: str) -> None:
         """Count what cannot be sent, and complain once per topic of ours.

@@ -15,7 +15,9 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from hailod.config.model import TlsSettings
 from hailod.mqtt import client as mqtt_client
+from hailod.mqtt import tls
 from hailod.mqtt.lanes import Drop, Kind
 from hailod.mqtt.messages import Trouble
 from hailod.mqtt.reconnect import MQTT_5
@@ -95,6 +97,16 @@ def test_mute_broker_is_tried_with_both_versions_and_recovers(tmp_path: Path, so
         assert node.client.worker.late is False
         broken.make_way()
         recovers(node, tmp_path, broken.port)
+
+
+def test_mute_broker_is_not_waited_for_in_a_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that takes the connection and never begins with TLS is given up after some seconds, however long the
+    keep-alive time is."""
+    monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.2)
+    settings = {"keepalive": 600, "tls": TlsSettings(insecure=True)}
+    with BrokenBroker(Behaviour.MUTE) as broken, Node(broken.port, **settings) as node:
+        wait_for(lambda: node.client.attempts >= 3, what="it is tried again")
+        assert set(texts(node)) == {f"127.0.0.1:{broken.port} does not answer"}
 
 
 def test_stolen_session_is_not_fought_for(tmp_path: Path) -> None:

@@ -393,6 +393,7 @@ def test_broker_holds_no_older_state_than_the_present_one(outbox: Outbox) -> Non
     outbox.state(TOPICS.health, large)
     assert tell() == 1
     assert broker == {TOPICS.health: ""}
+    assert outbox.oversized.keys() == {TOPICS.health}, "what clears it is no sign that it fits"
     outbox.state(TOPICS.health, {**large, "n": 3})
     assert tell() == 0
     outbox.state(TOPICS.health, small)
@@ -406,6 +407,20 @@ def test_broker_holds_no_older_state_than_the_present_one(outbox: Outbox) -> Non
     outbox.online()
     assert tell() == 1
     assert broker == {TOPICS.health: large}
+
+
+def test_too_large_frames_among_others_are_one_complaint(outbox: Outbox, clock: FakeClock) -> None:
+    """Frames of which some are too large for the broker are told as the largest of them, not with each anew."""
+    outbox.online(max_packet=200)
+    seen = []
+    for size in (50, 200, 50, 190, 50, 250):
+        outbox.stream(FRONT.detections, {"x": "x" * size}, 5.0)
+        drain(outbox)
+        clock.advance(1.0)
+        seen.append(outbox.oversized.get(FRONT.detections, 0))
+    first, last = seen[1], seen[-1]
+    assert seen == [0, first, first, first, first, last]
+    assert last == first + 50
 
 
 def test_clearing_that_was_under_way_does_not_cost_the_state_that_came_after_it(outbox: Outbox) -> None:
