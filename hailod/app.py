@@ -33,6 +33,7 @@ from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.stats import Stats
 from hailod.sd import Notifier, watchdog_interval
 from hailod.sources.stream import limit_name_lookups
+from hailod.timesync import TimeSync
 
 log = structlog.get_logger(__name__)
 
@@ -180,6 +181,7 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         watched=lambda: (*engine.workers, mqtt.worker),
         set_log_level=set_log_level,
         events=events,
+        clock_synced=TimeSync(clock).synced,
     )
     commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
     return Daemon(Control(settings, plans, parts, commands), inbox, engine, cameras, mqtt)

@@ -7,7 +7,7 @@ everything else is `degraded`: a missing camera or device is waited for, not die
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,6 +44,8 @@ class Code(StrEnum):
     CAMERA_FROZEN = "camera_frozen"
     CAMERA_CORRUPT = "camera_corrupt"
     BROKER_DOWN = "broker_down"
+    BROKER_UNSTABLE = "broker_unstable"
+    BROKER_LIMITED = "broker_limited"
     MODEL_FAILED = "model_failed"
     MODEL_LOST = "model_lost"
     MODEL_QUARANTINED = "model_quarantined"
@@ -66,7 +68,7 @@ _HARMLESS = frozenset({Code.SIMULATED, Code.CLOCK_UNSYNCED})
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One condition: `since` in Unix seconds, `subject` the camera or model it concerns, `text` what is wrong.
+    """One condition: `since` in monotonic seconds, `subject` the camera or model it concerns, `text` what is wrong.
 
     `doing` is what hailod does about it, `fix` what a person can do; `count` is how often it has come since the start.
     """
@@ -86,11 +88,11 @@ class Reason:
             return State.OK
         return State.FAILED if self.code in _FAILED else State.DEGRADED
 
-    def document(self) -> dict[str, object]:
-        """As an entry of `reasons` in the health message."""
+    def document(self, wall: Callable[[float], float]) -> dict[str, object]:
+        """As an entry of `reasons` in the health message; `wall` gives the Unix time of a monotonic moment."""
         entry: dict[str, object] = {
             "code": str(self.code),
-            "since": round(self.since, 3),
+            "since": round(wall(self.since), 3),
             "count": self.count,
             "text": self.text,
         }
@@ -131,7 +133,10 @@ class Health:
     def raise_(
         self, code: Code, text: str, now: float, subject: str | None = None, *, doing: str = "", fix: str = ""
     ) -> Transition | None:
-        """Note that a condition stands; a repeat keeps `since`, takes the new words and is no transition."""
+        """Note that a condition stands; a repeat keeps `since`, takes the new words and is no transition.
+
+        `now` is monotonic, as the wall clock may be set while the condition stands.
+        """
         key = (Code(code), subject)
         known = self._reasons.get(key)
         before = self.state

@@ -112,7 +112,7 @@ class Cameras:
             if stale != camera.stale:
                 camera.stale = stale
                 since = self._publisher.last_result(name) or camera.expecting_since or now
-                self._publisher.set_stale(name, self._clock.wall() - (now - since) if stale else None)
+                self._publisher.set_stale(name, since if stale else None)
             # Of a camera that is lost or at its end more is known, and told; one that is back needs a moment.
             unanswered = stale and camera.online_since is not None and now - camera.online_since > stale_after
             text = f"camera {name}: frames come in, results do not" if unanswered else ""

@@ -27,7 +27,7 @@ class Conditions:
 
     def raise_(self, code: Code, text: str, subject: str | None = None, *, doing: str = "", fix: str = "") -> None:
         """The condition stands: what is wrong, what is being done about it, what people can do."""
-        now = self._clock.wall()
+        now = self._clock.monotonic()
         self.note(self._health.raise_(code, text, now, subject, doing=doing, fix=fix))
 
     def clear(self, code: Code, subject: str | None = None) -> None:

@@ -23,6 +23,7 @@ from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.lease import Lease, Loan, clock_time
 from hailod.control.reports import Reports
+from hailod.control.timekeeping import Timekeeping
 from hailod.device.events import DeviceReleased, DeviceUp, LinkEvent, ModelReady, ModelUnloaded
 from hailod.device.flight import Drained, SessionFailed
 from hailod.device.spawner import HostExited, HostFailed, HostMessage, HostStarted, HostStopped
@@ -49,6 +50,10 @@ BROKER_PATIENCE_S = 5.0
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the control loop steers; made and wired in `app`."""
@@ -64,6 +69,8 @@ class Parts:
     watched: Callable[[], tuple[Worker, ...]]
     set_log_level: Callable[[Level], None]
     events: Events
+    # Whether the wall clock is set.
+    clock_synced: Callable[[], bool] = _always
 
 
 class Control:
@@ -88,6 +95,8 @@ class Control:
         self._birth = Birth(random.Random())  # noqa: S311 - jitter, not a secret
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
+        self._link = LinkState(False)
+        self._time = Timekeeping(parts.clock, parts.clock_synced, parts.reports.clock_synced, parts.events)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -103,6 +112,7 @@ class Control:
         self._device.starting()
         self.apply(self._settings)
         parts.engine.start()
+        self._look_at_clock()
         reports = parts.reports
         reports.info(self._settings)
         reports.discovery(self._settings)
@@ -174,6 +184,7 @@ class Control:
         """What must be looked at whether or not anything happened."""
         parts = self._parts
         parts.engine.tick()
+        self._look_at_clock()
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
@@ -182,7 +193,7 @@ class Control:
         self._answer_birth(self._birth.due(now))
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
-            self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
+            self._broker_down(self._link)
         self._device.tick(now)
         for worker in parts.watched():
             if worker.failure is not None:
@@ -325,14 +336,38 @@ class Control:
         self._parts.engine.want({name: self._plans[name] for name in sorted(names)})
         self._device.configure(self._settings.device, names)
 
+    def _look_at_clock(self) -> None:
+        if not self._time.look():
+            return
+        if self._time.synced:
+            self._note(self._parts.health.clear(Code.CLOCK_UNSYNCED))
+        else:
+            doing = "messages carry clock_synced: false until it is"
+            fix = "see that the machine reaches a time server (timedatectl)"
+            self._raise(Code.CLOCK_UNSYNCED, "the wall clock is not set yet", doing=doing, fix=fix)
+        self._parts.reports.info(self._settings)
+
     def _broker(self, link: LinkState) -> None:
+        before, self._link = self._link, link
         if link.connected:
             self._broker_due = None
             self._note(self._parts.health.clear(Code.BROKER_DOWN))
-            self._parts.reports.info(self._settings)
-            self._parts.reports.metrics(self._settings)
-        else:
-            self._raise(Code.BROKER_DOWN, f"no connection to the broker: {link.reason or 'not yet connected'}")
+            if not before.connected:
+                self._parts.reports.info(self._settings)
+                self._parts.reports.metrics(self._settings)
+        elif self._broker_due is None:
+            self._broker_down(link)
+        standing = {Code.BROKER_UNSTABLE: link.trouble if link.connected else None, Code.BROKER_LIMITED: link.limits}
+        for code, trouble in standing.items():
+            if trouble is None:
+                self._note(self._parts.health.clear(code))
+            else:
+                self._raise(code, trouble.text, fix=trouble.fix)
+
+    def _broker_down(self, link: LinkState) -> None:
+        text, fix = link.trouble or ("not yet connected", "")
+        doing = "trying" if link.retry_s is None else f"trying again in about {max(link.retry_s, 1.0):.0f} s"
+        self._raise(Code.BROKER_DOWN, f"no connection to the broker: {text}", doing=doing, fix=fix)
 
     def _weigh(self, condition: Condition) -> None:
         if condition.text:

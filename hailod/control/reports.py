@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hailod.clock import Clock
+from hailod.clock import Clock, Timeline
 from hailod.config.model import Settings
 from hailod.health import Health
 from hailod.mailbox import Outcome, Snapshot
@@ -21,7 +21,6 @@ from hailod.redact import redact_url
 from hailod.version import VERSION
 
 COMMAND_QUEUE = 16
-_CLOCK_SYNCED = Path("/run/systemd/timesync/synchronized")
 _CPU_TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
 _LOST = (Outcome.SUPERSEDED, Outcome.EXPIRED, Outcome.FAILED, Outcome.ABANDONED)
 
@@ -60,17 +59,21 @@ class Reports:
         self._connection = connection
         self._fps_in = fps_in
         self._started = clock.monotonic()
-        self._started_at = clock.wall()
+        self._timeline = Timeline(clock)
         self._cpu_before = (clock.monotonic(), time.process_time(), 0.0)
 
+    def clock_synced(self, synced: bool) -> None:
+        """From now on documents say, or no longer say, that their `ts` comes from a clock that is not set."""
+        self._outbox.clock_synced = synced
+
     def info(self, settings: Settings) -> None:
-        """`N/info`: at the start, and when the device, its host or the cameras change."""
+        """`N/info`: at the start, and when the device, its host, the cameras or the clock change."""
         document = payloads.info(
             node=settings.node,
             version=VERSION,
             instance=self._instance,
-            started_at=self._started_at,
-            clock_synced=_CLOCK_SYNCED.exists() or None,
+            started_at=self._timeline.wall(self._started),
+            clock_synced=self._outbox.clock_synced,
             device=self._identity(settings),
             cameras=sorted(settings.cameras),
             features=[],
@@ -103,11 +106,12 @@ class Reports:
         document = payloads.health(
             ts=self._clock.wall(),
             state=snapshot.state.value,
-            reasons=[reason.document() for reason in snapshot.reasons],
+            reasons=[reason.document(self._timeline.wall) for reason in snapshot.reasons],
             uptime_s=self._clock.monotonic() - self._started,
             device_restarts=self._engine.link.restarts,
             reconnects=self._connection().reconnects,
             dropped=self._outbox.dropped,
+            losses=self._outbox.losses,
         )
         books = self._engine.mailboxes.snapshot()
         self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)

@@ -18,8 +18,10 @@ from hailod.mqtt.topics import Topics
 _WIDTH = 10
 _INTERVALS = 1000
 _REPLIES = 64
+# Conditions that do not make a node less than ok.
+_HARMLESS = frozenset({"simulated", "clock_unsynced"})
 # Conditions that belong to every start.
-_ORDINARY = frozenset({"simulated", "device_starting", "device_configuring"})
+_ORDINARY = _HARMLESS | {"device_starting", "device_configuring"}
 
 
 class Tone(StrEnum):
@@ -170,7 +172,7 @@ class Narrator:
         for key, reason in reasons.items():
             if key not in self._reasons:
                 tone = Tone.PLAIN if key[0] in _ORDINARY else Tone.BAD
-                told = "" if key[0] == "simulated" else f"{state}: "
+                told = "" if key[0] in _HARMLESS else f"{state}: "
                 yield Line(f"{_label('health')}{told}{key[0]}: {reason['text']}", tone)
         for key, reason in self._reasons.items():
             if key not in reasons:

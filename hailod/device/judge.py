@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hailod.clock import Clock
 from hailod.config.model import DeviceSettings
 from hailod.device.events import ThermalChanged
 from hailod.device.flight import Flight, Session, SessionFailed
@@ -41,9 +40,9 @@ class Verdict:
 class Judge:
     """Used by the link, on the control thread."""
 
-    def __init__(self, settings: DeviceSettings, clock: Clock, flight: Flight) -> None:
+    def __init__(self, settings: DeviceSettings, flight: Flight, holders: HolderLookup) -> None:
         self._settings = settings
-        self._holders = HolderLookup(settings, clock)
+        self._holders = holders
         self._flight = flight
         self._models = ModelFaults()
         self._thermostat = Thermostat(settings.thermal)

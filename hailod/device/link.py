@@ -26,6 +26,7 @@ from hailod.device.events import (
     ModelQuarantined,
 )
 from hailod.device.flight import EXCEPTIONS, Drained, Failed, Flight, FlightEvent, ModelSpec, SessionFailed
+from hailod.device.holders import HolderLookup
 from hailod.device.installation import Installation, Stamp
 from hailod.device.judge import Judge, Verdict
 from hailod.device.loader import Loader
@@ -70,6 +71,7 @@ class DeviceLink:
         on_abandoned: Callable[[Iterable[Failed]], None],
         on_room: Callable[[], None],
         installation: Installation | None = None,
+        holders: HolderLookup | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -88,7 +90,7 @@ class DeviceLink:
         self._loader = Loader(
             clock, flight, settings, self._installation, send=self._send, emit=on_event, on_room=on_room
         )
-        self._judge = Judge(settings, clock, flight)
+        self._judge = Judge(settings, flight, holders or HolderLookup(settings, clock))
         self._cause = _Cause(Fault.DEVICE_LOST, "")
         # Whether the device is lent, so that no host follows the one that ends.
         self._lent = False

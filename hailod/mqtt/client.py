@@ -6,38 +6,47 @@ try again and in which protocol version, is here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import MqttSettings
-from hailod.mqtt.messages import Inbound, LinkState
+from hailod.mqtt.messages import Inbound, LinkState, Trouble
+from hailod.mqtt.opening import Opening
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.reconnect import End, ReconnectPolicy
-from hailod.mqtt.session import TAKEN_OVER, Session
+from hailod.mqtt.session import OversizedPacket, Session
 from hailod.mqtt.topics import Topics
-from hailod.mqtt.trouble import peer_of, unreachable
+from hailod.mqtt.trouble import (
+    ANOTHER_CLIENT,
+    NO_MQTT,
+    PERHAPS_ANOTHER_CLIENT,
+    flooded,
+    oversized,
+    peer_of,
+    together,
+    unanswered,
+    unreachable,
+)
 from hailod.mqtt.wakeup import Wakeup
 from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
 
+# Name servers, addresses and a TLS handshake one after the other; what takes longer is left behind.
+_OPEN_TIMEOUT = 30.0
 # A broker of 3.1.1 may wait for ever for the rest of a packet of version 5.
 _CONNACK_TIMEOUT = 5.0
 _REPEAT_WARNING = 300.0
+# After a packet that nobody could want, nothing is subscribed for so long: a retained one would come again at once.
+_DEAF_FOR = 300.0
 _LONGEST_POLL = 1.0
 _PARTING_POLL = 0.1
-# A look-up of a name and the time-outs of several addresses can take so long; nothing else comes near.
-_HEARTBEAT_BOUND = 90.0
+# Nothing that this thread does itself blocks longer than a poll.
+_HEARTBEAT_BOUND = 10.0
 _VERSIONS = {5: "5", 4: "3.1.1"}
-
-_ADVICE = {
-    "Bad user name or password": "check mqtt.username and mqtt.password, and the broker's password file",
-    "Not authorized": "check mqtt.username and mqtt.password, and the broker's access list",
-    "Client identifier not valid": "the broker wants other client ids; check its configuration",
-    TAKEN_OVER: "another client uses the same client id: give each node a name of its own",
-}
 
 
 class MqttClient:
@@ -77,6 +86,12 @@ class MqttClient:
         self._callback_failures = 0
         self._quiet = False
         self._warned: dict[str, float] = {}
+        self._told = LinkState(False)
+        self._contest = ANOTHER_CLIENT
+        self._left_behind: Opening | None = None
+        # Why nothing is subscribed, and (monotonic) until when.
+        self._deaf: Trouble | None = None
+        self._deaf_until = 0.0
 
     def start(self) -> None:
         """Begin to connect, and never give up."""
@@ -86,8 +101,7 @@ class MqttClient:
         self.worker.start()
 
     def stop(self, deadline_s: float) -> None:
-        """Send what waits, say `offline`, disconnect; within `deadline_s`. A thread that cannot be interrupted (in a
-        name look-up) is left behind: it is a daemon."""
+        """Send what waits, say `offline`, disconnect; within `deadline_s`, also while a name is being looked up."""
         self._farewell_until = self._clock.monotonic() + deadline_s
         self.worker.stop()
         self._wakeup.set()
@@ -116,9 +130,13 @@ class MqttClient:
         while not worker.stopping.is_set():
             session = self._attempt(worker)
             if worker.stopping.is_set():
+                if session.accepted:
+                    self._tell(LinkState(False))
                 return
             delay = self._policy.ended(session.end, self._clock.monotonic())
-            self._report(session, delay)
+            trouble = self._report(session, delay)
+            if trouble is not None:
+                self._tell(LinkState(False, trouble=trouble, retry_s=delay))
             until = self._clock.monotonic() + delay
             while (left := until - self._clock.monotonic()) > 0 and not worker.stopping.wait(min(left, _LONGEST_POLL)):
                 worker.beat()
@@ -136,9 +154,10 @@ class MqttClient:
             receive=self._receive,
             warn=self._warn,
         )
+        if not self._open(worker, session):
+            return session
         connected = False
         try:
-            session.open()
             deadline = self._clock.monotonic() + _CONNACK_TIMEOUT
             while session.alive and not worker.stopping.is_set():
                 worker.beat()
@@ -148,33 +167,83 @@ class MqttClient:
                 if not session.accepted and self._clock.monotonic() > deadline:
                     return session
                 session.turn(self._wakeup, self._serve(session) if connected else _LONGEST_POLL)
+                if connected and session.alive:
+                    self._tell(self._standing(session))
             if connected and worker.stopping.is_set():
                 self._farewell(session)
         except (OSError, ValueError) as error:
-            session.failed(*unreachable(error, self._settings))
+            session.failed(unreachable(error, self._settings))
+        except OversizedPacket as error:
+            self._deaf = flooded(str(error), self._topics.base)
+            self._deaf_until = self._clock.monotonic() + _DEAF_FOR
+            session.failed(Trouble(str(error), self._deaf.fix))
         except Exception:
             # A packet that paho cannot take apart ends this connection, not this thread.
-            log.exception("mqtt connection failed")
-            session.failed("what the broker sends is no MQTT", "see that mqtt.port is the broker's")
+            log.log(_level(self._quiet), "mqtt connection failed", exc_info=True)
+            session.failed(NO_MQTT)
         finally:
             session.close()
             if connected:
                 self._protocol = None
                 self._outbox.offline(session.unfinished)
-                self._tell(LinkState(False, reason=session.reason))
         return session
 
+    def _open(self, worker: Worker, session: Session) -> bool:
+        """Have the session opened by a thread that can be left behind; says whether it is open."""
+        if self._left_behind is not None and self._left_behind.alive:
+            session.failed(unanswered(self._settings))
+            return False
+        self._left_behind = None
+        opening = Opening(session, self._clock)
+        opening.start()
+        deadline = self._clock.monotonic() + _OPEN_TIMEOUT
+        try:
+            while not opening.wait(_PARTING_POLL):
+                worker.beat()
+                if worker.stopping.is_set() or self._clock.monotonic() > deadline:
+                    self._left_behind = opening
+                    opening.give_up()
+                    session.failed(unanswered(self._settings))
+                    return False
+        except (OSError, ValueError) as error:
+            session.failed(unreachable(error, self._settings))
+            session.close()
+            return False
+        return True
+
     def _connected(self, session: Session) -> None:
+        now = self._clock.monotonic()
         self._connections += 1
         self._quiet = False
-        self._policy.connected(self._clock.monotonic())
+        self._policy.connected(now)
         log.info("mqtt connected", broker=peer_of(self._settings), mqtt=_VERSIONS[session.protocol])
-        if self._settings.allow_control:
-            session.subscribe(self._topics.subscriptions)
+        if now >= self._deaf_until:
+            self._listen(session)
         self._outbox.online(max_packet=session.max_packet)
         # Only now: who sees the connection may rely on it.
         self._protocol = session.protocol
-        self._tell(LinkState(True, protocol=session.protocol))
+        self._tell(self._standing(session))
+
+    def _listen(self, session: Session) -> None:
+        self._deaf = None
+        if self._settings.allow_control:
+            session.subscribe(self._topics.subscriptions)
+
+    def _standing(self, session: Session) -> LinkState:
+        """What there is to say of a connection that stands."""
+        now = self._clock.monotonic()
+        if self._deaf is not None and now >= self._deaf_until:
+            self._listen(session)
+        return LinkState(
+            True,
+            session.protocol,
+            trouble=self._contest if self._policy.contested(now) else None,
+            limits=together(
+                oversized(found, session.max_packet or 0) if (found := self._outbox.oversized) else None,
+                self._deaf,
+                *session.refusals.values(),
+            ),
+        )
 
     def _serve(self, session: Session) -> float:
         """Send what may go now; returns for how long there is nothing more to send."""
@@ -218,30 +287,43 @@ class MqttClient:
             log.exception("inbound message not handled")
 
     def _tell(self, state: LinkState) -> None:
+        """Tell of the connection what is news."""
+        if state == self._told:
+            return
+        self._told = state
         try:
             self._on_link(state)
         except Exception:
             self._callback_failures += 1
             log.exception("link state not handled")
 
-    def _report(self, session: Session, delay: float) -> None:
-        """One warning for each new trouble, debug for its repetitions."""
-        end, reason = session.end, session.reason
-        details: dict[str, object] = {"broker": peer_of(self._settings), "reason": reason, "retry_s": round(delay, 1)}
-        if advice := session.advice:
-            details["advice"] = advice
-        if end is End.LOST and self._policy.unstable:
-            self._warn(TAKEN_OVER, "mqtt connection keeps breaking", **details, advice=f"perhaps {_ADVICE[TAKEN_OVER]}")
-        elif reason in _ADVICE:
-            self._warn(reason, "mqtt connection refused", **details, advice=_ADVICE[reason])
-        elif delay == 0:
-            log.info("mqtt broker does not speak this version", reason=reason, next_protocol=self._policy.protocol)
-            return
-        elif self._quiet:
-            log.debug("mqtt still not connected", **details)
+    def _report(self, session: Session, delay: float) -> Trouble | None:
+        """One warning for each new trouble, debug for its repetitions; returns what the trouble is, None for a
+        mere change of version."""
+        end, trouble = session.end, session.trouble
+        if delay == 0:
+            log.info(
+                "mqtt broker does not speak this version", reason=trouble.text, next_protocol=self._policy.protocol
+            )
+            return None
+        if end is End.CLOSED and self._policy.unstable:
+            trouble = PERHAPS_ANOTHER_CLIENT
+        details = {
+            "broker": peer_of(self._settings),
+            "reason": trouble.text,
+            "advice": trouble.fix,
+            "retry_s": round(delay, 1),
+        }
+        if trouble in (ANOTHER_CLIENT, PERHAPS_ANOTHER_CLIENT):
+            self._contest = trouble
+            self._warn("client id", "mqtt connection taken by another client", **details)
+        elif end is End.REFUSED:
+            self._warn(trouble.text, "mqtt connection refused", **details)
         else:
-            log.warning("mqtt connection lost" if end is End.LOST else "mqtt cannot connect", **details)
+            said = "mqtt connection lost" if session.accepted else "mqtt cannot connect"
+            log.log(_level(self._quiet), said, **details)
         self._quiet = True
+        return trouble
 
     def _warn(self, subject: str, text: str, **details: object) -> None:
         """Warn of `subject`, at most once in five minutes."""
@@ -250,3 +332,8 @@ class MqttClient:
         if last is None or now - last >= _REPEAT_WARNING:
             self._warned[subject] = now
             log.warning(text, **details)
+
+
+def _level(quiet: bool) -> int:
+    """Of failures in a row only the first is a warning."""
+    return logging.DEBUG if quiet else logging.WARNING

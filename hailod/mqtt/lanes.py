@@ -106,6 +106,8 @@ class StateLane:
         self._states: dict[str, _State] = {}
         self._announcement: deque[str] = deque()
         self._forgotten: dict[str, None] = {}
+        # Topics whose state cannot be sent, and of which the broker is told to hold nothing.
+        self._blank: set[str] = set()
 
     def __len__(self) -> int:
         return sum(entry.due is not None for entry in self._states.values()) + len(self._forgotten)
@@ -121,7 +123,8 @@ class StateLane:
                 self._drops[Kind.STATE, Drop.OVERFLOW] += 1
                 return
             entry = self._states[topic] = _State(document)
-        self._forgotten.pop(topic, None)
+        if topic not in self._blank:
+            self._forgotten.pop(topic, None)
         entry.document = document
         if entry.sent is None:
             entry.due = now
@@ -132,8 +135,27 @@ class StateLane:
         else:
             entry.due = None
 
+    def present(self) -> dict[str, Document]:
+        return {topic: entry.document for topic, entry in self._states.items()}
+
+    def blank(self, topic: str) -> None:
+        """The topic's document, just picked, cannot be sent: better nothing at the broker than an older one."""
+        if topic in self._states and topic not in self._blank:
+            self._blank.add(topic)
+            self._forgotten[topic] = None
+
+    def fits(self, topic: str) -> None:
+        """The topic's document, just picked, can be sent."""
+        self._blank.discard(topic)
+
+    def restore_clearing(self, topic: str) -> None:
+        """It is not known whether the broker cleared the topic; a state that it has by now is announced anyway."""
+        if topic not in self._states:
+            self.forget(topic)
+
     def forget(self, topic: str) -> None:
         self._states.pop(topic, None)
+        self._blank.discard(topic)
         if topic not in self._forgotten and len(self._forgotten) >= MAX_TOPICS:
             self._drops[Kind.STATE, Drop.OVERFLOW] += 1
             return
@@ -149,6 +171,9 @@ class StateLane:
         """Everything is due again, in order of rank."""
         for entry in self._states.values():
             entry.sent, entry.due = None, None
+        for topic in self._blank:
+            self._forgotten.pop(topic, None)
+        self._blank.clear()
         self._announcement = deque(sorted(self._states, key=self._rank))
 
     def interrupt(self) -> None:

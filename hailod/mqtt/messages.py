@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # A JSON object, or plain text (`online`).
 Document = Mapping[str, object] | str
@@ -34,13 +35,23 @@ class ReplyTo:
     correlation: bytes | None = None
 
 
+class Trouble(NamedTuple):
+    """What is wrong and what a person can do about it, without secrets."""
+
+    text: str
+    fix: str
+
+
 @dataclass(frozen=True, slots=True)
 class LinkState:
     """The connection to the broker. `protocol` is MQTT's level on the wire: 5, or 4 for version 3.1.1.
 
-    `reason` says, for people and without secrets, why there is none.
+    `trouble` says why there is no connection or, of one that stands, why it may not last; `limits` what the broker does
+    not let through although it stands. `retry_s` is when the next attempt comes.
     """
 
     connected: bool
     protocol: int | None = None
-    reason: str | None = None
+    trouble: Trouble | None = None
+    limits: Trouble | None = None
+    retry_s: float | None = None

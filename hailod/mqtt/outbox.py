@@ -46,6 +46,9 @@ _PACKET_OVERHEAD = 32
 # What the node has to say about itself: 5 a second, 20 at once.
 _NODE_EVENTS = (5.0, 20.0)
 
+# That it came or went is news of its own: the document is told again although nothing else in it has changed.
+_UNSYNCED = MappingProxyType({"clock_synced": False})
+
 ON_CHANGE = StatePolicy()
 HEALTH = StatePolicy(
     keep_alive=60.0, min_interval=0.5, ignore=frozenset({"ts", "uptime_s", "device_restarts", "mqtt", "frames"})
@@ -87,6 +90,8 @@ class Outbox:
         self._online = False
         self._max_packet: int | None = None
         self._complained: set[str] = set()
+        self._oversized: Mapping[str, int] = {}
+        self._clock_synced = True
         self._drops: Drops = Counter()
         self._states = StateLane(topics.rank, self._drops)
         self._streams = StreamLane(self._drops)
@@ -98,7 +103,7 @@ class Outbox:
     def state(self, topic: str, document: Document, policy: StatePolicy = ON_CHANGE) -> None:
         """Tell the state of `topic` (retained): now, or when `policy` allows, and at every connect from now on."""
         with self._lock:
-            self._states.put(topic, document, policy, self._clock.monotonic())
+            self._states.put(topic, self._dated(document), policy, self._clock.monotonic())
         self._notify()
 
     def repeat(self, topic: str) -> None:
@@ -125,7 +130,8 @@ class Outbox:
         if max_hz <= 0:
             return
         with self._lock:
-            accepted = self._streams.put(topic, document, max_hz, self._clock.monotonic(), online=self._online)
+            dated = self._dated(document)
+            accepted = self._streams.put(topic, dated, max_hz, self._clock.monotonic(), online=self._online)
         if accepted:
             self._notify()
 
@@ -135,16 +141,36 @@ class Outbox:
         Of more than 1000 the oldest is given up, and what could not be sent for ten minutes.
         """
         with self._lock:
-            self._events.put(topic, document, self._clock.monotonic())
+            self._events.put(topic, {**document, **self._mark(document)}, self._clock.monotonic())
         self._notify()
 
     def reply(self, to: ReplyTo, document: Document) -> None:
         """Answer a command; given up after a minute without a broker."""
         with self._lock:
-            self._replies.put(to.topic, document, to.correlation, self._clock.monotonic())
+            self._replies.put(to.topic, self._dated(document), to.correlation, self._clock.monotonic())
         self._notify()
 
     # -- anyone ------------------------------------------------------------------------------------------------------
+
+    @property
+    def clock_synced(self) -> bool:
+        """Whether the wall clock is set. While it is not, every document that holds a `ts` says so."""
+        return self._clock_synced
+
+    @clock_synced.setter
+    def clock_synced(self, synced: bool) -> None:
+        self._clock_synced = synced
+
+    @property
+    def present(self) -> dict[str, Document]:
+        """The state of every topic as it is now: what a broker holds once it has been told everything."""
+        with self._lock:
+            return self._states.present()
+
+    @property
+    def oversized(self) -> Mapping[str, int]:
+        """What the present broker takes no packet large enough for: bytes by topic, replies as one. Never changed."""
+        return self._oversized
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -156,6 +182,15 @@ class Outbox:
                 if reason is not Drop.PACED and count:
                     lost[name] += count
             return dict(lost)
+
+    @property
+    def losses(self) -> dict[str, dict[str, int]]:
+        """What `dropped` counts, for each kind by reason."""
+        found: dict[str, dict[str, int]] = {}
+        for (kind, reason), count in sorted(self.drops.items()):
+            if reason is not Drop.PACED and count:
+                found.setdefault(str(kind), {})[reason.value] = count
+        return found
 
     @property
     def drops(self) -> dict[tuple[str, Drop], int]:
@@ -186,6 +221,7 @@ class Outbox:
         with self._lock:
             self._online = True
             self._max_packet = max_packet
+            self._oversized = {}
             self._states.announce()
             self._events.age()
 
@@ -203,7 +239,7 @@ class Outbox:
                 elif message.kind is Kind.REPLY:
                     self._replies.restore(message)
                 elif message.kind is Kind.STATE and not message.document:
-                    self._states.forget(message.topic)
+                    self._states.restore_clearing(message.topic)
 
     def take(self, *, room: bool = True) -> Outgoing | None:
         """The next message to send now, or None. Without `room` only QoS 0, which the broker does not acknowledge."""
@@ -217,9 +253,17 @@ class Outbox:
             except (TypeError, ValueError, RecursionError) as error:
                 self._refuse(message, Drop.NOT_JSON, str(error))
                 continue
-            if self._fits(message, payload):
+            packet = _packet_size(message, payload)
+            self._note_size(message, packet)
+            if len(payload) > MAX_DOCUMENT:
+                self._refuse(message, Drop.TOO_LARGE, f"{len(payload)} bytes")
+            elif self._max_packet is not None and packet > self._max_packet:
+                self._refuse(message, Drop.TOO_LARGE, f"{packet} bytes, the broker takes {self._max_packet}")
+            else:
+                if message.kind is Kind.STATE and payload:
+                    with self._lock:
+                        self._states.fits(message.topic)
                 return Outgoing(message, payload)
-            self._refuse(message, Drop.TOO_LARGE, f"{len(payload)} bytes")
 
     def done(self, outgoing: Outgoing, *, refused: bool = False) -> None:
         """The message left the process (stream), or the broker has it or refused it for good (all others)."""
@@ -247,27 +291,56 @@ class Outbox:
     def _pick(self, now: float, room: bool) -> Queued | None:
         return next((message for lane in self._open(room) if (message := lane.pick(now)) is not None), None)
 
-    def _fits(self, message: Queued, payload: bytes) -> bool:
-        packet = len(message.topic.encode()) + len(message.correlation or b"") + len(payload) + _PACKET_OVERHEAD
-        return len(payload) <= MAX_DOCUMENT and (self._max_packet is None or packet <= self._max_packet)
+    def _note_size(self, message: Queued, packet: int) -> None:
+        """Keep `oversized` true: the largest of each topic. A state leaves it when it fits; what one event or frame was
+        too large for says nothing of the next, so those stay until the next connection."""
+        subject = _subject(message)
+        known = self._oversized.get(subject, 0)
+        if self._max_packet is not None and packet > self._max_packet:
+            if packet > known:
+                self._oversized = {**self._oversized, subject: packet}
+        elif known and message.kind is Kind.STATE and message.document:
+            self._oversized = {topic: size for topic, size in self._oversized.items() if topic != subject}
 
     def _refuse(self, message: Queued, reason: Drop, detail: str) -> None:
-        """Count what cannot be sent, and complain once per topic of ours."""
+        """Count what cannot be sent, and complain once per topic of ours.
+
+        Of a state the broker may hold an older one, which would pass for the present one: that is cleared.
+        """
         streaming = message.kind is Kind.STREAM
-        subject = str(message.kind) if message.kind is Kind.REPLY else message.topic
+        subject = _subject(message)
         with self._lock:
             self._drops[message.topic.rpartition("/")[2] if streaming else message.kind, reason] += 1
             if streaming:
                 self._streams.landed(message.topic)
+            elif message.kind is Kind.STATE:
+                self._states.blank(message.topic)
             first = subject not in self._complained
             self._complained.add(subject)
         if first:
             log.error("document refused", topic=message.topic, reason=reason.value, detail=detail)
 
+    def _dated(self, document: Document) -> Document:
+        """The document, marked if its `ts` comes from a clock that was not set when it was written."""
+        mark = self._mark(document)
+        return {**document, **mark} if mark and not isinstance(document, str) else document
+
+    def _mark(self, document: Document) -> Mapping[str, object]:
+        return _UNSYNCED if not self._clock_synced and "ts" in document and not isinstance(document, str) else {}
+
     def _notify(self) -> None:
         wake = self._wake
         if wake is not None:
             wake()
+
+
+def _subject(message: Queued) -> str:
+    """What a complaint about a message is about: its topic, unless a stranger chose it."""
+    return str(message.kind) if message.kind is Kind.REPLY else message.topic
+
+
+def _packet_size(message: Queued, payload: bytes) -> int:
+    return len(message.topic.encode()) + len(message.correlation or b"") + len(payload) + _PACKET_OVERHEAD
 
 
 def encode(document: Document) -> bytes:

@@ -72,7 +72,7 @@ def info(
     version: str,
     instance: str,
     started_at: float,
-    clock_synced: bool | None,
+    clock_synced: bool,
     device: DeviceIdentity,
     cameras: Sequence[str],
     features: Sequence[str],
@@ -106,8 +106,12 @@ def health(
     device_restarts: int,
     reconnects: int,
     dropped: Mapping[str, int],
+    losses: Mapping[str, Mapping[str, int]],
 ) -> Payload:
-    """`N/health`. A reason is a stable `code` for machines, `text` for people, `since` when (Unix time), and more."""
+    """`N/health`. A reason is a stable `code` for machines, `text` for people, `since` when (Unix time), and more.
+
+    `dropped` counts messages that were given up by kind, `losses` the same by kind and reason.
+    """
     return {
         "v": VERSION,
         "ts": number(ts, 3),
@@ -115,7 +119,7 @@ def health(
         "reasons": [dict(reason) for reason in reasons],
         "uptime_s": int(uptime_s),
         "device_restarts": device_restarts,
-        "mqtt": {"reconnects": reconnects, "dropped": dict(dropped)},
+        "mqtt": {"reconnects": reconnects, "dropped": dict(dropped), "dropped_by": dict(losses)},
     }
 
 

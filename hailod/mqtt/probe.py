@@ -16,13 +16,12 @@ from hailod.checks import Result, Status
 from hailod.clock import Clock, SystemClock
 from hailod.config.model import MqttSettings
 from hailod.mqtt.tls import tls_context
-from hailod.mqtt.trouble import peer_of, reason_of, refusal_fix, unreachable
+from hailod.mqtt.trouble import UNSUPPORTED_PROTOCOL, peer_of, reason_of, refused, unreachable
 
 SUBJECT = "broker"
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 5.0
 
-_UNSUPPORTED_PROTOCOL = 0x84
 _PROTOCOLS = {
     "auto": (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311),
     "5": (MQTTProtocolVersion.MQTTv5,),
@@ -40,7 +39,7 @@ def probe_broker(settings: MqttSettings, clock: Clock | None = None) -> Result:
     for protocol in preferred:
         attempt = _Attempt(settings, protocol, clock)
         result = attempt.run()
-        if attempt.refused != _UNSUPPORTED_PROTOCOL:
+        if attempt.refused != UNSUPPORTED_PROTOCOL:
             return result
     return _Attempt(settings, last, clock).run()
 
@@ -126,7 +125,7 @@ class _Attempt:
                 f"{self._peer} does not answer as an MQTT broker", plain if self._settings.tls is None else secure
             )
         if self._answer.is_failure:
-            return self._fail(f"{self._peer} refuses us: {str(self._answer).lower()}", refusal_fix(self._answer.value))
+            return self._fail(*refused(self._answer.value, str(self._answer), self._settings))
         secured = ", TLS" if self._settings.tls is not None else ""
         return Result(Status.OK, SUBJECT, f"{self._peer} accepts us (MQTT {version}{secured})")
 

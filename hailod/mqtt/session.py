@@ -21,29 +21,66 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from hailod.clock import Clock
 from hailod.config.model import MqttSettings
-from hailod.mqtt.messages import Inbound
+from hailod.mqtt.messages import Inbound, Trouble
 from hailod.mqtt.outbox import Outgoing
 from hailod.mqtt.reconnect import MQTT_5, End
 from hailod.mqtt.tls import TlsContext, tls_context
+from hailod.mqtt.trouble import (
+    CLOSED,
+    GONE_SILENT,
+    NO_MQTT,
+    SESSION_TAKEN_OVER,
+    SILENT,
+    UNSUPPORTED_PROTOCOL,
+    refused,
+    thrown_out,
+    unpublished,
+    unsubscribed,
+)
 from hailod.mqtt.wakeup import Wakeup
 
 # One byte over what a command may have is enough to refuse it by name.
 MAX_PAYLOAD = 8192 + 1
 # What the broker is asked not to exceed (MQTT 5); larger messages never reach us.
 _MAX_INBOUND_PACKET = 65_536
+# What is read at all: a broker of 3.1.1 cannot be asked, and may hold a retained message of 256 MB for us.
+MAX_READ = 1_048_576
 # Messages of QoS 1 on their way at once; what is behind them waits in the outbox, where it can still be superseded.
 _WINDOW = 20
 _CONNECT_TIMEOUT = 5.0
+# What paho says when nothing came within twice the keep-alive time.
+_KEEP_ALIVE_OVER = 0x8D
 
-TAKEN_OVER = "Session taken over"
-_PROTOCOL_REFUSED = "Unsupported protocol version"
+
+class OversizedPacket(Exception):
+    """The broker began to send a packet of `size` bytes, more than is ever read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the broker sent a packet of {size} bytes")
+
+
+class _Client(Client):
+    """paho's client with two of its holes closed; both touch what paho keeps to itself, and a test holds each."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho asks for the whole rest of a packet, and collects it in memory however large it is.
+        if bufsize > MAX_READ:
+            raise OversizedPacket(bufsize)
+        return super()._sock_recv(bufsize)
+
+    def disconnect_code(self) -> int:
+        """The reason code of the DISCONNECT that is being handled: paho 2.1 reads none from a packet without
+        properties, which is what mosquitto sends."""
+        packet = self._in_packet["packet"]
+        return packet[0] if packet else 0
 
 
 class Session:
     """One connection: a paho client without its thread, and the messages it took on.
 
-    `end` and `reason` say how it ended. Every method and callback is called on the MQTT thread. `receive` must not
-    raise.
+    `end` and `trouble` say how it ended, `refusals` what the broker did not let us do meanwhile. `open` may be called
+    on a thread of its own that ends before the session is used; everything else, callbacks too, is for the MQTT thread.
+    `receive` must not raise.
     """
 
     def __init__(
@@ -60,8 +97,8 @@ class Session:
         self.protocol = protocol
         self.accepted = False
         self.end = End.NO_ANSWER
-        self.reason = "the broker does not answer"
-        self.advice = ""
+        self.trouble = SILENT
+        self.refusals: dict[str, Trouble] = {}
         self.max_packet: int | None = None
         self._settings = settings
         self._status = status_topic
@@ -75,7 +112,7 @@ class Session:
         self._finished: list[tuple[Outgoing, bool]] = []
         self._farewell: int | None = None
         self._tls: TlsContext | None = None
-        self._client = Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion(protocol),
@@ -88,7 +125,10 @@ class Session:
         self._client.on_message = self._on_message
 
     def open(self) -> None:
-        """Look up, connect, shake hands, send CONNECT; blocks for seconds. Raises OSError or ValueError."""
+        """Look up, connect, shake hands, send CONNECT. Blocks for seconds, in a name look-up perhaps for ever.
+
+        Raises OSError or ValueError.
+        """
         settings = self._settings
         self._client.connect_timeout = _CONNECT_TIMEOUT
         self._client.max_inflight_messages_set(_WINDOW)
@@ -173,16 +213,20 @@ class Session:
         if wakeup.fileno() in ready:
             wakeup.clear()
         if buffered or ready.get(sock.fileno(), 0) & ~select.POLLOUT:
-            self._client.loop_read()
+            self._read()
         if self._client.want_write():
             self._client.loop_write()
         self._client.loop_misc()
 
-    def failed(self, reason: str, advice: str) -> None:
+    def _read(self) -> None:
+        if self._client.loop_read() is MQTTErrorCode.MQTT_ERR_PROTOCOL and self.end in (End.NO_ANSWER, End.CLOSED):
+            self.trouble = NO_MQTT
+            self.end = End.LOST if self.accepted else End.NO_ANSWER
+
+    def failed(self, trouble: Trouble) -> None:
         """The connection ended, or never was, by an error on our side of it."""
-        self.advice = advice
         self.end = End.LOST if self.accepted else End.UNREACHABLE
-        self.reason = reason
+        self.trouble = trouble
 
     def close(self) -> None:
         """Cut the connection if it still stands; the broker then publishes the will."""
@@ -196,8 +240,8 @@ class Session:
         self, _client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self.end = End.PROTOCOL_REFUSED if str(reason) == _PROTOCOL_REFUSED else End.REFUSED
-            self.reason = str(reason)
+            self.end = End.PROTOCOL_REFUSED if reason.value == UNSUPPORTED_PROTOCOL else End.REFUSED
+            self.trouble = refused(reason.value, str(reason), self._settings)
             return
         self.accepted = True
         self.max_packet = getattr(properties, "MaximumPacketSize", None)
@@ -208,16 +252,27 @@ class Session:
     def _on_disconnect(
         self, _client: Client, _data: object, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
-        if self.accepted:
-            self.end = End.TAKEN_OVER if str(reason) == TAKEN_OVER else End.LOST
-            self.reason = str(reason) if flags.is_disconnect_packet_from_server else "the broker closed the connection"
+        if not self.accepted:
+            return
+        if flags.is_disconnect_packet_from_server:
+            code = self._client.disconnect_code()
+            if code == 0:
+                self.end, self.trouble = End.CLOSED, CLOSED
+            else:
+                self.end = End.TAKEN_OVER if code == SESSION_TAKEN_OVER else End.LOST
+                self.trouble = thrown_out(code, _said(code))
+        elif reason.value == _KEEP_ALIVE_OVER:
+            self.end, self.trouble = End.LOST, GONE_SILENT
+        else:
+            self.end, self.trouble = End.CLOSED, CLOSED
 
     def _on_subscribe(
         self, _client: Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
-        if refused:
-            self._warn("subscribe", "mqtt subscription refused: no remote control", reason=refused[0])
+        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        if refusals:
+            self.refusals["subscribe"] = unsubscribed(refusals[0])
+            self._warn("subscribe", "mqtt subscription refused: no remote control", reason=refusals[0])
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         properties = message.properties
@@ -242,7 +297,16 @@ class Session:
         if outgoing is not None:
             self._finished.append((outgoing, reason.is_failure))
             if reason.is_failure:
+                self.refusals["publish"] = unpublished(str(reason))
                 self._warn(f"publish: {reason}", "mqtt message refused", topic=outgoing.topic, reason=str(reason))
+
+
+def _said(code: int) -> str:
+    """The name of a DISCONNECT's reason code."""
+    try:
+        return str(ReasonCode(PacketTypes.DISCONNECT, identifier=code))
+    except KeyError:
+        return f"code {code:#x}"
 
 
 def _properties(packet: int, **values: object) -> Properties:

@@ -8,10 +8,21 @@ from typing import Any
 
 from hailod.config.model import TlsSettings
 
+HANDSHAKE_TIMEOUT = 5.0
+
+
+class _Socket(ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        # paho 2.1 allows it the whole keep-alive time, which may be ten minutes.
+        self.settimeout(HANDSHAKE_TIMEOUT)
+        super().do_handshake(block)
+
 
 class TlsContext(ssl.SSLContext):
-    """A client's context that knows its last socket: paho leaves that of a failed handshake open."""
+    """A client's context whose handshakes come to an end, and which knows its last socket: paho leaves that of a failed
+    handshake open."""
 
+    sslsocket_class = _Socket
     last: ssl.SSLSocket | None = None
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:

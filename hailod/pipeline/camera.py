@@ -60,7 +60,7 @@ class Phase(StrEnum):
 class CameraState:
     """A camera at one moment.
 
-    `since` is when the phase began (Unix seconds). `code` and `reason` say why it is lost, ended or stuck, free of
+    `since` is when the phase began (monotonic). `code` and `reason` say why it is lost, ended or stuck, free of
     credentials. `failures` counts attempts without a frame in a row, `behind` says that frames were skipped to keep up
     with the stream. `width` and `height` are those of the last picture.
     """
@@ -137,7 +137,7 @@ class CameraWorker:
         self._abandoned: list[Worker] = []
         self._stats = _Stats()
         phase = Phase.STARTING if settings.enabled else Phase.DISABLED
-        self._state = CameraState(name, phase, clock.wall())
+        self._state = CameraState(name, phase, clock.monotonic())
 
     # -- any thread --------------------------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class CameraWorker:
             new = self._state = replace(
                 old,
                 phase=phase,
-                since=old.since if phase is old.phase else self._clock.wall(),
+                since=old.since if phase is old.phase else self._clock.monotonic(),
                 code=code,
                 reason=reason,
                 failures=0 if phase is Phase.ONLINE else old.failures + failed,

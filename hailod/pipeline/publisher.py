@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-from hailod.clock import Clock
+from hailod.clock import Clock, Timeline
 from hailod.mqtt import payloads
 from hailod.mqtt.outbox import CAMERA_STATE, Outbox
 from hailod.mqtt.topics import Topics
@@ -35,6 +35,7 @@ class Publisher:
         self._outbox = outbox
         self._topics = topics
         self._clock = clock
+        self._timeline = Timeline(clock)
         self._stats = stats
         self._lock = threading.Lock()
         self._cameras: dict[str, _Camera] = {}
@@ -90,7 +91,7 @@ class Publisher:
             return entry.last_result if entry else None
 
     def set_stale(self, camera: str, since: float | None) -> None:
-        """The camera's counts are old since then (Unix seconds), or fresh again."""
+        """The camera's counts are old since then (monotonic), or fresh again."""
         with self._lock:
             entry = self._cameras.get(camera)
             if entry is None:
@@ -108,7 +109,7 @@ class Publisher:
             document = payloads.camera_state(
                 ts=self._clock.wall(),
                 fps=entry.rate.value(self._clock.monotonic()),
-                stale=entry.stale_since,
+                stale=None if entry.stale_since is None else self._timeline.wall(entry.stale_since),
                 model=entry.model,
                 labels=list(objects),
                 objects=objects,

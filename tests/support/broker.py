@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -39,8 +40,15 @@ def mosquitto_path() -> str:
 class Broker:
     """A mosquitto without a store on disk, so that each start begins with nothing retained."""
 
-    def __init__(self, directory: Path, *, config: Sequence[str] = (), users: dict[str, str] | None = None) -> None:
-        self.port = free_port()
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config: Sequence[str] = (),
+        users: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
         self._directory = directory
         self._config = list(config)
         self._users = users
@@ -54,11 +62,7 @@ class Broker:
         if self._users is None:
             lines.append("allow_anonymous true")
         else:
-            passwords = self._directory / "passwords"
-            passwords.write_text("".join(f"{user}:{password}\n" for user, password in self._users.items()))
-            passwords.chmod(0o600)
-            subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
-            lines += ["allow_anonymous false", f"password_file {passwords}"]
+            lines += ["allow_anonymous false", f"password_file {self._write_passwords(self._users)}"]
         path = self._directory / "mosquitto.conf"
         path.write_text("\n".join(lines) + "\n")
         self._process = subprocess.Popen([binary, "-c", str(path)], stderr=subprocess.DEVNULL)
@@ -68,6 +72,19 @@ class Broker:
         with socket.socket() as probe:
             probe.settimeout(1.0)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def set_users(self, users: dict[str, str]) -> None:
+        """Give users other passwords while it runs, as an administrator does."""
+        self._users = users
+        self._write_passwords(users)
+        self.signal(signal.SIGHUP)
+
+    def _write_passwords(self, users: dict[str, str]) -> Path:
+        passwords = self._directory / "passwords"
+        passwords.write_text("".join(f"{user}:{password}\n" for user, password in users.items()))
+        passwords.chmod(0o600)
+        subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
+        return passwords
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP for a broker that hangs, SIGCONT to let it go on."""

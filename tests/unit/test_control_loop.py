@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hailod.clock import FakeClock
 from hailod.control.cameras import Cameras
@@ -17,14 +18,14 @@ from hailod.control.commands import Commands
 from hailod.control.device import TROUBLE_HOLD_S
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
-from hailod.control.loop import BURST, Control, Parts
+from hailod.control.loop import BROKER_PATIENCE_S, BURST, Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, ModelFailed
 from hailod.device.statuses import Fault
 from hailod.errors import DecodeError, DeviceRejected
 from hailod.health import Code, Health, State
 from hailod.models.manifest import Manifest
-from hailod.mqtt.messages import Inbound, LinkState
+from hailod.mqtt.messages import Inbound, LinkState, Trouble
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import HOME_ASSISTANT_STATUS, Topics
 from hailod.pipeline.camera import CameraState, Phase
@@ -54,6 +55,7 @@ class Rig:
         outbox.online()
         self._told: list[tuple[str, bytes]] = []
         self.asked: list[str] = []
+        self.clock_synced = True
         events = Events(TOPICS, clock, outbox, "0000")
         stats = Stats(clock.monotonic())
         publisher = Publisher(outbox, TOPICS, clock, stats)
@@ -99,6 +101,7 @@ class Rig:
             watched=lambda: tuple(self.watched),
             set_log_level=self.levels.append,
             events=events,
+            clock_synced=lambda: self.clock_synced,
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
         commands = Commands(topics=TOPICS, clock=clock, outbox=outbox, events=events)
@@ -106,6 +109,19 @@ class Rig:
         self.engine.acquire = lambda: self.asked.append("acquire")  # type: ignore[method-assign]
         self.control = Control(self.settings, plans, parts, commands)
         self.control.apply(self.settings)
+
+    def news(self) -> dict[str, Any]:
+        """The latest of each JSON document that goes out now; events as a list."""
+        documents: dict[str, Any] = {TOPICS.event: []}
+        while (outgoing := self.outbox.take()) is not None:
+            self.outbox.done(outgoing)
+            if outgoing.payload.startswith(b"{"):
+                document = json.loads(outgoing.payload)
+                if outgoing.topic == TOPICS.event:
+                    documents[TOPICS.event].append(document)
+                else:
+                    documents[outgoing.topic] = document
+        return documents
 
     def tick(self, seconds: float = 0.1) -> None:
         self.clock.advance(seconds)
@@ -145,6 +161,10 @@ def idle(rig: Rig) -> Iterator[Worker]:
     yield worker
     worker.stop()
     assert worker.join(10.0)
+
+
+def _states() -> set[str]:
+    return {TOPICS.camera(name).state for name in ("front", "back")}
 
 
 def trouble(in_a_row: int) -> ModelTrouble:
@@ -196,11 +216,104 @@ def test_device_faults_are_conditions(rig: Rig, event: DeviceDown | DeviceStuck,
 
 
 def test_broker_that_is_away_is_a_condition(rig: Rig) -> None:
-    """Without a broker health is degraded, and ok again with it."""
-    rig.control.handle(LinkState(False, reason="refused"))
+    """Without a broker health says what is wrong, what is done about it and what helps; with it that is over."""
+    rig.control.handle(LinkState(False, trouble=Trouble("nothing listens", "start it"), retry_s=7.7))
     assert rig.codes == {Code.BROKER_DOWN}
+    (reason,) = rig.health.snapshot().reasons
+    assert reason.text == "no connection to the broker: nothing listens"
+    assert (reason.doing, reason.fix) == ("trying again in about 8 s", "start it")
     rig.control.handle(LinkState(True, 5))
     assert rig.codes == set()
+
+
+def test_broker_that_starts_with_us_gets_a_moment(rig: Rig) -> None:
+    """A broker that is not there yet when the daemon starts is no condition for some seconds, and then told with what
+    is known by then."""
+    rig.control._broker_due = rig.clock.monotonic() + BROKER_PATIENCE_S
+    rig.control.handle(LinkState(False, trouble=Trouble("nothing listens", "start it"), retry_s=1.0))
+    rig.tick(BROKER_PATIENCE_S - 1.0)
+    assert rig.codes == set()
+    rig.tick(1.0)
+    (reason,) = rig.health.snapshot().reasons
+    assert (reason.code, reason.fix) == (Code.BROKER_DOWN, "start it")
+
+
+def test_connection_that_stands_can_have_its_troubles(rig: Rig) -> None:
+    """What the broker does not let through, and that another client may take the connection away, are conditions of
+    their own while it stands; both end with it, or when they are over."""
+    limits, contest = Trouble("at most 500 bytes", "raise it"), Trouble("another client", "rename it")
+    rig.control.handle(LinkState(True, 5, limits=limits, trouble=contest))
+    assert rig.codes == {Code.BROKER_LIMITED, Code.BROKER_UNSTABLE}
+    assert {reason.fix for reason in rig.health.snapshot().reasons} == {"raise it", "rename it"}
+    rig.control.handle(LinkState(False, trouble=contest, retry_s=60.0))
+    assert rig.codes == {Code.BROKER_DOWN}
+    rig.control.handle(LinkState(True, 5, limits=limits))
+    assert rig.codes == {Code.BROKER_LIMITED}
+    rig.control.handle(LinkState(True, 5))
+    assert rig.codes == set()
+
+
+def test_clock_that_is_not_set_yet_is_said_until_it_is(rig: Rig) -> None:
+    """Before a Pi has learnt the time every document with a time says so, and health does without being less than ok;
+    when the clock is set all is told anew, with the times of before in the new time, and the jump is an event."""
+    rig.outbox.online()
+    rig.clock_synced = False
+    rig.clock.set_wall(100.0)
+    rig.control.handle(CameraState("front", Phase.LOST, 0.0, reason="refused"))
+    with capture_logs() as lines:
+        rig.tick(0.0)
+        rig.tick()
+    assert [line["event"] for line in lines if "wall clock" in line["event"]] == [
+        "wall clock is not set yet: messages say so",
+        "wall clock was set",
+    ]
+    assert rig.codes == {Code.CLOCK_UNSYNCED, Code.CAMERA_LOST}
+    before = rig.news()
+    assert before[TOPICS.health]["clock_synced"] is False
+    assert before[TOPICS.info]["clock_synced"] is False
+    rig.clock.advance(60.0)
+    for _ in range(20):
+        rig.tick()
+    assert rig.news().keys() <= {TOPICS.health, TOPICS.event, TOPICS.metrics, *_states()}, "only keep-alives"
+    rig.clock_synced = True
+    rig.clock.set_wall(2_000_000_000.0)
+    with capture_logs() as lines:
+        rig.tick(0.0)
+    assert {"wall clock was set", "wall clock is set"} <= {line["event"] for line in lines}
+    rig.tick(1.0)
+    after = rig.news()
+    assert rig.codes == {Code.CAMERA_LOST}
+    health = after[TOPICS.health]
+    assert "clock_synced" not in health
+    assert health["reasons"][0]["since"] == pytest.approx(2_000_000_000.0 - 62.1, abs=0.5)
+    assert after[TOPICS.info]["clock_synced"] is True
+    assert after[TOPICS.info]["started_at"].startswith("2033-05-18T03:32:1")
+    (event,) = after[TOPICS.event]
+    assert event["event_type"] == "clock_jumped"
+    assert event["by_s"] == pytest.approx(2_000_000_000.0 - 162.1, abs=0.5)
+    assert "clock_synced" not in event
+
+
+@pytest.mark.parametrize(("by", "events"), [(-3600.0, 1), (1.5, 0), (0.5, 0)])
+def test_clock_that_is_set_again_moves_nothing_but_its_times(rig: Rig, by: float, events: int) -> None:
+    """An hour back is an event, a second and a half is not; no camera and no condition changes by it, and since when
+    a condition stands follows the clock, except by less than a second, which would make every document news."""
+    rig.outbox.online()
+    rig.control.handle(CameraState("front", Phase.LOST, 0.0, reason="refused"))
+    began = rig.clock.wall()
+    rig.tick(1.0)
+    rig.news()
+    codes = rig.codes
+    rig.clock.set_wall(rig.clock.wall() + by)
+    rig.tick(1.0)
+    rig.tick(1.0)
+    told = rig.news()
+    assert [event["event_type"] for event in told[TOPICS.event]] == ["clock_jumped"] * events
+    assert rig.codes == codes
+    if abs(by) > 1.0:
+        assert told[TOPICS.health]["reasons"][0]["since"] == pytest.approx(began + by, abs=0.01)
+    else:
+        assert TOPICS.health not in told
 
 
 def test_silent_worker_is_told_until_it_is_heard(rig: Rig, idle: Worker) -> None:

@@ -28,6 +28,7 @@ from hailod.device.events import (
     ThermalChanged,
 )
 from hailod.device.flight import Done, Drained, Failed, Flight, ModelSpec, Session, SessionFailed
+from hailod.device.holders import HolderLookup
 from hailod.device.installation import Installation
 from hailod.device.link import DeviceLink
 from hailod.device.protocol import Message
@@ -70,6 +71,7 @@ class Rig:
             on_abandoned=self.abandoned.extend,
             on_room=self._room,
             installation=Installation(self.root, []),
+            holders=HolderLookup(self.settings, self.clock, proc=self.root),
         )
 
     def _room(self) -> None:

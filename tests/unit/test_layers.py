@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 # own line, where all are strangers to each other.
 LAYERS = (
     "types errors clock redact version",
-    "config mailbox worker geometry prepare checks scenes",
+    "config mailbox worker geometry prepare checks scenes timesync",
     "sources device simulator models decode track zones events mqtt health sd logs trace draw",
     "pipeline",
     "control",

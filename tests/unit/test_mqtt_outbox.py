@@ -355,6 +355,7 @@ def test_unsendable_document_is_refused_counted_and_logged_once(
         for _ in range(3):
             outbox.state(TOPICS.info, document)
             outbox.stream(TOPICS.metrics, document, 10.0)
+            assert told(outbox) == [(TOPICS.info, "")], "what the broker may still hold is cleared"
             assert drain(outbox) == []
             clock.advance(1.0)
             outbox.offline()
@@ -363,16 +364,180 @@ def test_unsendable_document_is_refused_counted_and_logged_once(
     assert outbox.drops["metrics", reason] == 3
     assert [line["topic"] for line in lines] == [TOPICS.info, TOPICS.metrics]
     outbox.stream(TOPICS.metrics, {"fps": 1.0}, 10.0)
-    assert told(outbox) == [(TOPICS.metrics, {"fps": 1.0})]
+    assert (TOPICS.metrics, {"fps": 1.0}) in told(outbox)
 
 
 def test_packet_limit_of_the_broker_is_kept(outbox: Outbox) -> None:
-    """A document that with its topic exceeds the broker's largest packet is not sent to it."""
+    """A document that with its topic exceeds the broker's largest packet is not sent to it, and said by name; smaller
+    ones go on."""
+    with capture_logs() as lines:
+        outbox.online(max_packet=200)
+        for number in range(3):
+            outbox.state(TOPICS.info, {"n": number, "text": "x" * 180})
+            outbox.state(TOPICS.models, {"n": number, "text": "x" * 100})
+            outbox.event(TOPICS.event, {"text": "x" * 180})
+            assert (TOPICS.models, {"n": number, "text": "x" * 100}) in told(outbox)
+    assert outbox.drops["state", Drop.TOO_LARGE] == 3
+    assert outbox.drops["event", Drop.TOO_LARGE] == 3
+    assert [line["topic"] for line in lines] == [TOPICS.info, TOPICS.event]
+    assert outbox.oversized.keys() == {TOPICS.info, TOPICS.event}
+    assert all(size > 200 for size in outbox.oversized.values())
+    outbox.state(TOPICS.info, {"n": 4})
+    assert (TOPICS.info, {"n": 4}) in told(outbox)
+    assert outbox.oversized.keys() == {TOPICS.event}
+    outbox.offline()
+    outbox.online(max_packet=None)
+    assert outbox.oversized == {}
+
+
+def test_broker_holds_no_older_state_than_the_present_one(outbox: Outbox) -> None:
+    """When a state grows too large for the broker what it holds of it is cleared, once; when it fits again, or another
+    broker takes it, it is told."""
+    broker: dict[str, object] = {}
+
+    def tell() -> int:
+        messages = told(outbox)
+        broker.update(messages)
+        return len(messages)
+
+    small, large = {"n": 1}, {"n": 2, "text": "x" * 180}
     outbox.online(max_packet=200)
-    outbox.state(TOPICS.info, {"text": "x" * 180})
-    outbox.state(TOPICS.models, {"text": "x" * 100})
-    assert [topic for topic, _ in told(outbox)] == [TOPICS.models]
-    assert outbox.drops["state", Drop.TOO_LARGE] == 1
+    outbox.state(TOPICS.health, small)
+    tell()
+    outbox.state(TOPICS.health, large)
+    assert tell() == 1
+    assert broker == {TOPICS.health: ""}
+    assert outbox.oversized.keys() == {TOPICS.health}, "what clears it is no sign that it fits"
+    outbox.state(TOPICS.health, {**large, "n": 3})
+    assert tell() == 0
+    outbox.state(TOPICS.health, small)
+    assert tell() == 1
+    assert broker == {TOPICS.health: small}
+    outbox.state(TOPICS.health, large)
+    assert outbox.take() is not None, "the clearing is on its way"
+    outbox.offline()
+    outbox.online(max_packet=200)
+    outbox.offline()
+    outbox.online()
+    assert tell() == 1
+    assert broker == {TOPICS.health: large}
+
+
+def test_too_large_frames_among_others_are_one_complaint(outbox: Outbox, clock: FakeClock) -> None:
+    """Frames of which some are too large for the broker are told as the largest of them, not with each anew."""
+    outbox.online(max_packet=200)
+    seen = []
+    for size in (50, 200, 50, 190, 50, 250):
+        outbox.stream(FRONT.detections, {"x": "x" * size}, 5.0)
+        drain(outbox)
+        clock.advance(1.0)
+        seen.append(outbox.oversized.get(FRONT.detections, 0))
+    first, last = seen[1], seen[-1]
+    assert seen == [0, first, first, first, first, last]
+    assert last == first + 50
+
+
+def test_clearing_that_was_under_way_does_not_cost_the_state_that_came_after_it(outbox: Outbox) -> None:
+    """A camera that was removed and added again while the connection broke is told as it is."""
+    outbox.online()
+    outbox.state(FRONT.state, {"n": 1})
+    drain(outbox)
+    outbox.forget(FRONT.state)
+    clearing = outbox.take()
+    assert clearing is not None
+    outbox.state(FRONT.state, {"n": 2})
+    outbox.offline([clearing])
+    outbox.online()
+    assert told(outbox) == [(FRONT.state, {"n": 2})]
+
+
+def test_an_hour_without_a_broker(outbox: Outbox, clock: FakeClock) -> None:
+    """An hour in which everything goes on costs no more memory than a minute: of each state the latest is kept, events
+    of the last ten minutes up to a thousand, nothing of the streams. What was given up is counted by reason, and what
+    was kept is told in order, with its own time, at most fifty a second, after the status."""
+    outbox.state(TOPICS.status, "online")
+    outbox.online()
+    drain(outbox)
+    outbox.offline()
+    happened: list[float] = []
+    for second in range(3600):
+        for topic in (FRONT.state, TOPICS.health):
+            outbox.state(topic, {"ts": clock.wall(), "n": second}, CAMERA_STATE)
+        outbox.stream(FRONT.detections, {"n": second}, 5.0)
+        outbox.stream(TOPICS.metrics, {"n": second}, 1.0)
+        if second % 60 == 0:
+            outbox.reply(ReplyTo("hailod/client/a"), {"n": second})
+        # Two a second in the first half hour are more than a thousand in ten minutes, one a second is less.
+        for number in range(2 if second < 1800 else 1):
+            happened.append(clock.wall() + number / 10)
+            outbox.event(FRONT.event, {"event_type": "x", "ts": happened[-1]})
+        waiting = outbox.waiting
+        assert waiting[Kind.EVENT] <= 1000
+        assert waiting[Kind.STATE] <= 2
+        assert (waiting[Kind.STREAM], waiting[Kind.REPLY] <= 2) == (0, True)
+        clock.advance(1.0)
+    outbox.online()
+    announced: list[str] = []
+    replayed: list[tuple[float, Any]] = []
+    while outbox.waiting[Kind.EVENT] or outbox.waiting[Kind.STATE]:
+        for topic, document in told(outbox):
+            if topic == FRONT.event:
+                replayed.append((clock.monotonic(), document))
+            else:
+                announced.append(topic)
+                assert not replayed, "events come after the status"
+        clock.advance(outbox.wait_s() or 0.0)
+    kept = happened[-600:]
+    drops = outbox.drops
+    assert drops["detections", Drop.OFFLINE] == drops["metrics", Drop.OFFLINE] == 3600
+    assert drops["event", Drop.OVERFLOW] > 0
+    assert drops["event", Drop.EXPIRED] > 0
+    assert drops["event", Drop.OVERFLOW] + drops["event", Drop.EXPIRED] == len(happened) - len(kept)
+    assert drops["reply", Drop.EXPIRED] == 59
+    assert outbox.dropped["event"] == len(happened) - len(kept)
+    assert outbox.losses["event"] == {
+        "expired": drops["event", Drop.EXPIRED],
+        "overflow": drops["event", Drop.OVERFLOW],
+    }
+    assert announced[-1] == "hailod/client/a"
+    assert announced[:-1] == [TOPICS.health, FRONT.state, TOPICS.status]
+    assert [document["ts"] for _, document in replayed] == kept
+    assert {document["replayed"] for _, document in replayed} == {True}
+    assert [document["seq"] for _, document in replayed] == list(range(len(happened) - 599, len(happened) + 1))
+    moments = [moment for moment, _ in replayed]
+    assert all(later - earlier >= 0.9 for earlier, later in zip(moments, moments[50:], strict=False))
+
+
+def test_times_of_a_clock_that_is_not_set_say_so(outbox: Outbox, clock: FakeClock) -> None:
+    """Every kind of document with a `ts` that was written before the clock was set says so, also when it is sent
+    afterwards; nothing else does, and unchanged documents are not told more often for it."""
+    outbox.clock_synced = False
+    outbox.event(FRONT.event, {"ts": 1.0})
+    outbox.online()
+    outbox.state(TOPICS.status, "online")
+    outbox.state(TOPICS.info, {"v": 1, "clock_synced": False})
+    outbox.state(TOPICS.settings, {"v": 1})
+    outbox.reply(ReplyTo("hailod/client/a"), {"ts": 1.0})
+    outbox.stream(TOPICS.metrics, {"ts": 1.0}, 1.0)
+    outbox.state(FRONT.state, {"ts": 1.0, "n": 1}, CAMERA_STATE)
+    outbox.clock_synced = True
+    found = dict(told(outbox))
+    unset = {topic for topic, document in found.items() if "clock_synced" in document}
+    assert unset == {FRONT.event, TOPICS.info, "hailod/client/a", TOPICS.metrics, FRONT.state}
+
+    outbox.clock_synced = False
+    for seconds in range(20):
+        clock.advance(1.0)
+        outbox.state(FRONT.state, {"ts": 2.0 + seconds, "n": 1}, CAMERA_STATE)
+        assert told(outbox) == []
+    outbox.clock_synced = True
+    outbox.state(FRONT.state, {"ts": 30.0, "n": 1}, CAMERA_STATE)
+    assert told(outbox) == [(FRONT.state, {"ts": 30.0, "n": 1})], "that the clock is set now is news, once"
+    clock.advance(1.0)
+    outbox.state(FRONT.state, {"ts": 31.0, "n": 1}, CAMERA_STATE)
+    outbox.event(FRONT.event, {"ts": 31.0})
+    ((_, event),) = told(outbox)
+    assert "clock_synced" not in event
 
 
 def test_producers_wake_the_sender(outbox: Outbox) -> None:

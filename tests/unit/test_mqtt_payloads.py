@@ -126,8 +126,13 @@ def test_info_and_health_are_the_contracts_examples() -> None:
         uptime_s=86400.7,
         device_restarts=1,
         reconnects=2,
-        dropped={"event": 0},
+        dropped={"event": 3},
+        losses={"event": {"expired": 1, "overflow": 2}},
     )
     assert healthy["reasons"] == [{"code": "thermal_throttle", "since": 1795289000.1, "text": "chip at 98 °C"}]
-    assert healthy["mqtt"] == {"reconnects": 2, "dropped": {"event": 0}}
+    assert healthy["mqtt"] == {
+        "reconnects": 2,
+        "dropped": {"event": 3},
+        "dropped_by": {"event": {"expired": 1, "overflow": 2}},
+    }
     assert healthy["uptime_s"] == 86400

@@ -42,14 +42,16 @@ def test_a_good_connection_resets_the_delay_and_a_short_one_does_not() -> None:
 
 
 def test_connections_that_never_last_are_told_apart() -> None:
-    """Three connections in a row that lasted less than a minute make the link unstable; a good one ends that."""
+    """Three connections in a row that the broker closed within a minute make the link unstable; a good one ends that,
+    and connections that the network breaks do not count."""
     chosen = policy()
     for number in range(4):
         assert chosen.unstable == (number >= 3)
-        chosen.connected(100.0 * number)
-        chosen.ended(End.LOST, 100.0 * number + 1)
+        for end in (End.LOST, End.CLOSED):
+            chosen.connected(100.0 * number)
+            chosen.ended(end, 100.0 * number + 1)
     chosen.connected(1000.0)
-    chosen.ended(End.LOST, 1060.0)
+    chosen.ended(End.CLOSED, 1060.0)
     assert not chosen.unstable
 
 
@@ -58,6 +60,32 @@ def test_a_stolen_session_slows_down_at_once() -> None:
     chosen = policy(jitter=0.0)
     chosen.connected(0.0)
     assert chosen.ended(End.TAKEN_OVER, 100.0) == 60.0
+
+
+def test_a_session_stolen_without_a_word_slows_down_once_it_is_likely() -> None:
+    """Where the broker does not say that another client came, the third connection that it soon closes is enough."""
+    chosen = policy(jitter=0.0)
+    delays = []
+    for number in range(4):
+        chosen.connected(100.0 * number)
+        delays.append(chosen.ended(End.CLOSED, 100.0 * number + 1))
+    assert delays == [1.0, 2.0, 60.0, 60.0]
+
+
+@pytest.mark.parametrize("lasted", [1.0, 100.0])
+def test_another_client_is_suspected_until_a_connection_has_lasted(lasted: float) -> None:
+    """Whoever was thrown out is wary of the next connection too, until it has lasted longer than the other waits."""
+    chosen = policy(jitter=0.0)
+    assert not chosen.contested(0.0)
+    chosen.connected(0.0)
+    chosen.ended(End.TAKEN_OVER, 10.0)
+    for begun in (100.0, 300.0):
+        chosen.connected(begun)
+        assert chosen.contested(begun + lasted)
+        assert chosen.ended(End.LOST, begun + lasted) == 60.0
+    chosen.connected(500.0)
+    assert not chosen.contested(680.0)
+    assert chosen.ended(End.LOST, 681.0) == 1.0
 
 
 def test_refused_version_is_tried_as_3_1_1_at_once() -> None:
@@ -82,6 +110,19 @@ def test_silent_broker_is_tried_with_both_versions_in_turn() -> None:
         delays.append(chosen.ended(End.NO_ANSWER, 0.0))
     assert protocols == [MQTT_5, MQTT_3_1_1, MQTT_5, MQTT_3_1_1]
     assert delays == [0.0, 1.0, 0.0, 2.0]
+
+
+def test_broker_that_was_merely_silent_is_asked_for_version_5_again() -> None:
+    """A broker that hung and was found by 3.1.1 gets another chance at version 5 with the next connection; one that
+    cannot read it costs one more time-out."""
+    chosen = policy(jitter=0.0)
+    assert chosen.ended(End.NO_ANSWER, 0.0) == 0.0
+    chosen.connected(5.0)
+    assert chosen.ended(End.LOST, 100.0) > 0
+    assert chosen.protocol == MQTT_5
+    assert chosen.ended(End.NO_ANSWER, 106.0) == 0.0
+    assert chosen.protocol == MQTT_3_1_1
+    chosen.connected(107.0)
 
 
 def test_version_5_is_tried_again_after_a_long_outage() -> None:

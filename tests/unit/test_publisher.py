@@ -112,15 +112,26 @@ def test_stale_counts_say_since_when(rig: Rig) -> None:
     """Counts that are not kept up to date say so, and the next result takes it back."""
     rig.publish(0)
     rig.told(FRONT.state)
-    since = rig.clock.wall()
+    since, wall = rig.clock.monotonic(), rig.clock.wall()
     rig.clock.advance(20.0)
     rig.publisher.set_stale("front", since)
     (state,) = rig.told(FRONT.state)
-    assert state["stale"] == since
+    assert state["stale"] == wall
     assert state["objects"] == {"person": 1}
     rig.clock.advance(1.0)
     rig.publish(0)
     assert rig.told(FRONT.state)[0]["stale"] is None
+
+
+def test_stale_counts_keep_their_beginning_when_the_clock_is_set(rig: Rig) -> None:
+    """Counts that are stale since before the clock was set say so in the time of the clock as it is now."""
+    rig.publish(0)
+    rig.publisher.set_stale("front", rig.clock.monotonic())
+    rig.told(FRONT.state)
+    rig.clock.advance(30.0)
+    rig.clock.set_wall(2_000_000_000.0)
+    rig.publisher.publish_state("front")
+    assert rig.told(FRONT.state)[0]["stale"] == 2_000_000_000.0 - 30.0
 
 
 def test_last_result_is_remembered(rig: Rig) -> None:
