@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hailod.device.events import LinkEvent
 from hailod.device.spawner import HostEvent
 from hailod.mqtt.messages import Inbound, LinkState
-from hailod.pipeline.camera import CameraState
+from hailod.pipeline.camera_state import CameraState
 from hailod.pipeline.results import ModelTrouble
 
 MAX_INBOUND = 64

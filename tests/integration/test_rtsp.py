@@ -19,7 +19,8 @@ from hailod.clock import SystemClock
 from hailod.config.model import CameraSettings
 from hailod.errors import SourceUnavailable
 from hailod.mailbox import Mailboxes, Outcome
-from hailod.pipeline.camera import CameraState, CameraWorker, Phase
+from hailod.pipeline.camera import CameraWorker
+from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.sources import create_source
 from hailod.sources.base import Captured
 from hailod.types import PixelFormat

@@ -16,7 +16,8 @@ from hailod.clock import FakeClock
 from hailod.config.model import CameraSettings
 from hailod.errors import SourceEnded, SourceLost, SourceUnavailable
 from hailod.mailbox import Mailboxes, Outcome, Skip
-from hailod.pipeline.camera import MAX_ABANDONED, CameraState, CameraWorker, Phase
+from hailod.pipeline.camera import MAX_ABANDONED, CameraWorker
+from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.sources.base import Captured
 from hailod.types import Picture, PixelFormat
 from tests.support.waiting import wait_for

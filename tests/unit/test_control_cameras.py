@@ -13,11 +13,13 @@ from pydantic import SecretStr
 from hailod.clock import FakeClock
 from hailod.config.model import CameraSettings
 from hailod.control.cameras import Cameras, Condition
+from hailod.control.events import Events
 from hailod.health import Code
 from hailod.mailbox import Mailboxes
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
-from hailod.pipeline.camera import CameraWorker, Phase
+from hailod.pipeline.camera import CameraWorker
+from hailod.pipeline.camera_state import Phase
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import Result, Timing
 from hailod.pipeline.stats import Stats
@@ -46,6 +48,7 @@ class Rig:
             outbox=self.outbox,
             mailboxes=Mailboxes(self.clock),
             publisher=self.publisher,
+            events=Events(TOPICS, self.clock, self.outbox, "0000"),
             on_state=lambda _: None,
             factory=self._make,
         )

@@ -24,7 +24,7 @@ from hailod.models.manifest import Manifest
 from hailod.mqtt.messages import LinkState
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
-from hailod.pipeline.camera import CameraState, Phase
+from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import QUARANTINE_AFTER, ModelTrouble
@@ -67,6 +67,7 @@ class Rig:
             outbox=outbox,
             mailboxes=self.engine.mailboxes,
             publisher=publisher,
+            events=events,
             on_state=self.inbox.put,
             factory=FakeWorker,  # type: ignore[arg-type]
         )
