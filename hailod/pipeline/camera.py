@@ -224,8 +224,9 @@ class CameraWorker:
                 self._report(run, Phase.ENDED, Trouble.of(error))
                 self._wait(run, None)
             except SourceError as error:
+                again_at = self._clock.monotonic() + self._next_delay(run, error.code)
                 self._report(run, Phase.LOST, Trouble.of(error), failed=True)
-                self._wait(run, self._clock.monotonic() + self._next_delay(run, error.code))
+                self._wait(run, again_at)
 
     def _watch(self, run: _Run) -> None:
         """Open the source and deliver what it gives until it is to be opened anew; raises SourceError."""

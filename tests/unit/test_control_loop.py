@@ -167,6 +167,14 @@ def test_conditions_of_a_removed_camera_end_with_it(rig: Rig) -> None:
     assert subjects == {(Code.CAMERA_LOST, "back"), (Code.MODEL_FAILED, "one")}
 
 
+def test_health_passes_on_what_is_done_about_a_camera_and_what_helps(rig: Rig) -> None:
+    """The words of a camera's condition arrive in the document, each in its own field."""
+    rig.control.handle(CameraState("front", Phase.LOST, 0.0, code="refused", reason="nothing listens", fix="look"))
+    (reason,) = rig.health.snapshot().reasons
+    assert (reason.text, reason.fix) == ("camera front: nothing listens", "look")
+    assert "tried again" in reason.doing
+
+
 @pytest.mark.parametrize(
     ("event", "code", "state"),
     [
