@@ -115,15 +115,19 @@ P = TypeVar("P", bound=LivePacket)
 class LivePackets(Generic[P]):
     """The packets of a live stream without those that there is no time to decode; `skipped` counts them.
 
-    `patience` bounds how long a key frame younger than `max_lag` is waited for.
+    `patience` bounds how long a key frame younger than `max_lag` is waited for. After `silence` seconds without a
+    packet `next` raises TimeoutError.
     """
 
-    def __init__(self, packets: Iterator[P], lag: LagMeter, clock: Clock, *, max_lag: float, patience: float) -> None:
+    def __init__(
+        self, packets: Iterator[P], lag: LagMeter, clock: Clock, *, max_lag: float, patience: float, silence: float
+    ) -> None:
         self._packets = packets
         self._lag = lag
         self._clock = clock
         self._max_lag = max_lag
         self._patience = patience
+        self._silence = silence
         self._replay: deque[P] = deque()
         self.skipped = 0
 
@@ -142,6 +146,9 @@ class LivePackets(Generic[P]):
         if packet is None:
             return None, 0.0
         now = self._clock.monotonic()
+        if now - asked >= self._silence:
+            # FFmpeg gave up waiting and hands out what its parser had held back; asked again it would wait again.
+            raise TimeoutError
         return packet, self._lag.observe(_stamp(packet), now, now - asked)
 
     def _catch_up(self, packet: P, lag: float) -> tuple[P | None, bool]:

@@ -253,8 +253,8 @@ class StreamSource:
         if self._scheme == "file" or container.duration or container.format.name == "hls":
             return _Open(container, stream, packets, None, paced=options.realtime)
         lag = ArrivalLag() if container.format.name in _UNTIMED else TimestampLag()
-        patience = options.read_timeout / 2
-        live = LivePackets(packets, lag, self._clock, max_lag=options.max_lag, patience=patience)
+        silence = options.read_timeout
+        live = LivePackets(packets, lag, self._clock, max_lag=options.max_lag, patience=silence / 2, silence=silence)
         return _Open(container, stream, packets, live, paced=False)
 
     # -- reading -----------------------------------------------------------------------------------------------------

@@ -159,6 +159,7 @@ class NameServer:
         self._lock = threading.Lock()
         self._waiting: list[tuple[bytes, object]] = []
         self._answers = False
+        self._known = True
         self._over = False
         self._thread = threading.Thread(target=self._serve, name="name server")
 
@@ -178,10 +179,10 @@ class NameServer:
         with self._lock:
             return len(self._waiting)
 
-    def answer(self) -> None:
-        """Answer what waits, and from now on at once."""
+    def answer(self, *, known: bool = True) -> None:
+        """Answer what waits, and from now on at once; `known`: whether there is such a name."""
         with self._lock:
-            self._answers = True
+            self._answers, self._known = True, known
             waiting, self._waiting = self._waiting, []
         for question, sender in waiting:
             self._reply(question, sender)
@@ -212,8 +213,8 @@ class NameServer:
     def _reply(self, question: bytes, sender: object) -> None:
         """An address for a question of type A, none for others."""
         end = question.index(b"\0", 12) + 5
-        known = question[end - 4 : end - 2] == b"\0\1"
-        head = question[:2] + b"\x81\x80" + struct.pack("!4H", 1, known, 0, 0)
+        known = self._known and question[end - 4 : end - 2] == b"\0\1"
+        head = question[:2] + (b"\x81\x80" if self._known else b"\x81\x83") + struct.pack("!4H", 1, known, 0, 0)
         record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton("127.0.0.1")
         self._socket.sendto(head + question[12:end] + (record if known else b""), sender)  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +44,7 @@ class FakeStream:
 
 
 def live(stream: FakeStream, *, patience: float = 2.5) -> LivePackets[FakePacket]:
-    return LivePackets(stream.packets(), TimestampLag(), stream.clock, max_lag=1.0, patience=patience)
+    return LivePackets(stream.packets(), TimestampLag(), stream.clock, max_lag=1.0, patience=patience, silence=5.0)
 
 
 def lag_of(stream: FakeStream, packet: FakePacket) -> float:
@@ -134,6 +135,25 @@ def test_timestamps_that_run_backwards_start_a_new_measurement() -> None:
     meter.observe(5000.0, 10.0, 0.0)
     assert meter.observe(1.0, 10.1, 0.09) == 0.0
     assert meter.observe(1.1, 10.4, 0.0) == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_packet_that_came_only_with_the_time_out_is_silence() -> None:
+    """What a parser held back until FFmpeg gave up waiting does not make the reader wait a second time."""
+    stream = FakeStream(FakeClock())
+    source = stream.packets()
+
+    def packets() -> Iterator[FakePacket]:
+        yield from itertools.islice(source, 10)
+        stream.clock.advance(5.0)
+        yield from source
+
+    reader = LivePackets(packets(), TimestampLag(), stream.clock, max_lag=1.0, patience=2.5, silence=5.0)
+    for _ in range(10):
+        reader.next()
+    begun = stream.clock.monotonic()
+    with pytest.raises(TimeoutError):
+        reader.next()
+    assert stream.clock.monotonic() - begun == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("jump", [-4000.0, -0.5, 2.5, 5000.0])
