@@ -168,7 +168,7 @@ class CameraWorker:
             self._report(run, Phase.STUCK, _STUCK)
         elif overdue > _GRACE:
             self._report(run, Phase.LOST, _HANGS, failed=True)
-            log.warning("camera thread abandoned", camera=self.name, generation=run.generation)
+            log.info("camera thread abandoned", camera=self.name, generation=run.generation)
             with self._changed:
                 self._abandoned.append(run.worker)
             self._begin(now + self._next_delay(run, _HANGS.code))
