@@ -26,7 +26,7 @@ ADVICE: Final = {
         "check cable and Wi-Fi, choose a lower bit rate, restart the camera",
     ),
     "dns": Words("the host name cannot be resolved", "check its spelling and the name server, or write the IP address"),
-    "ended": Words("the camera ended the stream", "see whether it restarted or has too many viewers"),
+    "ended": Words("the camera ended the stream", "see whether it restarted, or serves too many at once"),
     "forbidden": Words("the camera refuses access", "give its user the right to view this stream"),
     "invalid_data": Words("no video that can be decoded", "check the path of the URL or file, and the camera's codec"),
     "lost": Words("the connection broke", "check that the camera is on, and its network"),
