@@ -83,7 +83,7 @@ def check_config(loaded: Loaded) -> Result:
 def check_camera(name: str, settings: CameraSettings, clock: Clock) -> Result:
     """Open the camera and read one picture. Blocks for as long as that takes."""
     from hailod.sources import create_source  # noqa: PLC0415 -- as above
-    from hailod.sources.faults import fix_of  # noqa: PLC0415 -- as above
+    from hailod.sources.faults import AWAY, fix_of  # noqa: PLC0415 -- as above
 
     subject = f"camera {name}"
     source = create_source(name, settings, clock)
@@ -96,6 +96,8 @@ def check_camera(name: str, settings: CameraSettings, clock: Clock) -> Result:
     except SourceEnded:
         return Result(Status.FAIL, subject, "the file holds no picture", f"correct cameras.{name}.source")
     except SourceError as error:
+        if settings.sleeps and error.code in AWAY:
+            return Result(Status.WARN, subject, str(error), "it is said to sleep: wake it and check again")
         fix = "; ".join(filter(None, (fix_of(error), f"see cameras.{name}.source ({error.code})")))
         return Result(Status.FAIL, subject, str(error), fix)
     finally:

@@ -27,6 +27,7 @@ from hailod.pipeline.pacing import Backoff, Pacer, RateMeter
 from hailod.pipeline.quality import Quality
 from hailod.sources import create_source
 from hailod.sources.base import Captured, Source
+from hailod.sources.faults import AWAY
 from hailod.types import Frame
 from hailod.worker import Worker
 
@@ -42,9 +43,6 @@ _HEALTHY_AFTER = 10.0
 
 # Asking again soon changes nothing, and cameras lock accounts that fail to log in too often.
 _REFUSALS = frozenset({"unauthorised", "forbidden"})
-
-# How a camera that sleeps looks from outside. A refused password or a wrong path is told by one that is awake.
-_AWAY = frozenset({"dns", "ended", "lost", "refused", "timeout", "unreachable"})
 
 
 SourceFactory = Callable[[str, CameraSettings, Clock], Source]
@@ -287,7 +285,7 @@ class CameraWorker:
     def _next_delay(self, run: _Run, code: str) -> float:
         """How long to wait before the camera is tried again, which failed with `code`."""
         settings = self._settings
-        if code in _REFUSALS or (settings.sleeps and code in _AWAY):
+        if code in _REFUSALS or (settings.sleeps and code in AWAY):
             return settings.backoff_max
         with self._changed:
             if run.online_at is not None and self._clock.monotonic() - run.online_at >= _HEALTHY_AFTER:
@@ -334,7 +332,7 @@ class CameraWorker:
         `failed`: one more attempt was in vain. `shown`: what its pictures are like.
         """
         code, reason, fix = trouble or (None, None, "")
-        if phase is Phase.LOST and self._settings.sleeps and code in _AWAY:
+        if phase is Phase.LOST and self._settings.sleeps and code in AWAY:
             phase = Phase.ASLEEP
         with self._changed:
             old = self._state

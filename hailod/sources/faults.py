@@ -40,6 +40,9 @@ ADVICE: Final = {
     "unsupported": Words("this kind of stream is not supported here", "choose another codec or kind of stream"),
 }
 
+# How a camera that sleeps looks from outside. A refused password or a wrong path is told by one that is awake.
+AWAY: Final = frozenset({"dns", "ended", "lost", "refused", "timeout", "unreachable"})
+
 _BY_ERRNO: Final = {
     errno.ECONNREFUSED: "refused",
     errno.ENOENT: "not_found",

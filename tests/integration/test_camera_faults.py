@@ -17,9 +17,8 @@ from tests.support.waiting import wait_for
 MODEL = """
 [models.two]
 path = "two.sim.toml"
-[pipeline]
-stale_after = 1.0
 """
+SOON_STALE = "[pipeline]\nstale_after = 1.0\n"
 EVERY_FRAME = "detections_max_hz = 30\n"
 IMPATIENT = "open_timeout = 1.0\nread_timeout = 1.0\nbackoff_initial = 0.1\nbackoff_max = 0.3\n"
 
@@ -104,7 +103,7 @@ def test_a_frozen_camera_is_offline_and_sees_nothing(home: Path, broker: Broker)
     with (
         MjpegServer(numbered()) as peer,
         Observer(broker.port, f"{BASE}/#") as observer,
-        Daemon(home, broker, front(peer.url, "frozen_after = 1.0\n"), mqtt=EVERY_FRAME) as daemon,
+        Daemon(home, broker, front(peer.url, f"frozen_after = 1.0\n{SOON_STALE}"), mqtt=EVERY_FRAME) as daemon,
     ):
         becomes(observer, "online")
         peer.show(itertools.repeat(jpeg(7)))

@@ -76,7 +76,7 @@ class RtspCamera:
     """An RTSP server over TCP written by hand, so that every byte and timestamp is the test's choice.
 
     DESCRIBE is answered with `status`. Whoever plays is sent `units`, `fps` of them a second, as long as there are
-    any; then, and without any, nothing more. `asked` holds the methods that were asked for so far.
+    any; then, and without any, nothing more. `asked` holds the methods that were asked for so far, `sent` counts units.
     """
 
     def __init__(self, units: Iterable[Unit] = (), *, status: str = "200 OK", fps: float = 25.0) -> None:
@@ -129,13 +129,15 @@ class RtspCamera:
 
     def _feed(self, connection: socket.socket) -> None:
         """RTP packets of one NAL unit each, in RTSP's own frames."""
+        sequence = 0
         for data, stamp in self._units:
             nals = [nal for nal in re.split(b"\0\0\0?\1", data) if nal]
             for nal in nals:
                 marker = 0x80 if nal is nals[-1] else 0
-                rtp = struct.pack("!BBHII", 0x80, 96 | marker, self.sent & 0xFFFF, stamp & 0xFFFFFFFF, 1) + nal
+                rtp = struct.pack("!BBHII", 0x80, 96 | marker, sequence & 0xFFFF, stamp & 0xFFFFFFFF, 1) + nal
                 connection.sendall(struct.pack("!cBH", b"$", 0, len(rtp)) + rtp)
-                self.sent += 1
+                sequence += 1
+            self.sent += 1
             if self._over.wait(self._period):
                 return
         self._over.wait()
