@@ -140,12 +140,14 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         on_event=inbox.put,
         on_trouble=inbox.put,
     )
+    events = Events(topics, clock, outbox, instance)
     cameras = Cameras(
         topics=topics,
         clock=clock,
         outbox=outbox,
         mailboxes=engine.mailboxes,
         publisher=publisher,
+        events=events,
         on_state=inbox.put,
     )
     mqtt = MqttClient(
@@ -157,7 +159,6 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         on_message=inbox.put_inbound,
         on_link=inbox.put,
     )
-    events = Events(topics, clock, outbox, instance)
     reports = Reports(
         topics=topics,
         clock=clock,

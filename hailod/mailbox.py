@@ -41,6 +41,7 @@ class Skip(StrEnum):
     PACED = "paced"
     LAG = "lag"
     CORRUPT = "corrupt"
+    FROZEN = "frozen"
     NO_MODEL = "no_model"
     CLOSED = "closed"
 

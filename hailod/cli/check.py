@@ -83,17 +83,23 @@ def check_config(loaded: Loaded) -> Result:
 def check_camera(name: str, settings: CameraSettings, clock: Clock) -> Result:
     """Open the camera and read one picture. Blocks for as long as that takes."""
     from hailod.sources import create_source  # noqa: PLC0415 -- as above
+    from hailod.sources.faults import AWAY, fix_of  # noqa: PLC0415 -- as above
 
     subject = f"camera {name}"
     source = create_source(name, settings, clock)
     began = clock.monotonic()
     try:
         source.open()
-        picture = source.read().picture
+        picture = None
+        while picture is None:
+            picture = source.read().picture
     except SourceEnded:
         return Result(Status.FAIL, subject, "the file holds no picture", f"correct cameras.{name}.source")
     except SourceError as error:
-        return Result(Status.FAIL, subject, str(error), f"see cameras.{name}.source ({error.code})")
+        if settings.sleeps and error.code in AWAY:
+            return Result(Status.WARN, subject, str(error), "it is said to sleep: wake it and check again")
+        fix = "; ".join(filter(None, (fix_of(error), f"see cameras.{name}.source ({error.code})")))
+        return Result(Status.FAIL, subject, str(error), fix)
     finally:
         source.close()
     return Result(Status.OK, subject, f"{picture.width}x{picture.height} after {clock.monotonic() - began:.1f} s")

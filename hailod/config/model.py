@@ -216,6 +216,11 @@ class CameraSettings(Section):
     open_timeout: Annotated[float, Field(ge=0.5, le=120.0), Reach.CAMERA] = 10.0
     read_timeout: Annotated[float, Field(ge=0.5, le=120.0), Reach.CAMERA] = 5.0
     max_lag: Annotated[float, Field(ge=0.1, le=60.0), Reach.CAMERA] = 1.0
+    # The same picture for so long is no picture of now. Not shorter than the camera's distance of key frames: between
+    # them an encoder may repeat a still scene to the bit.
+    frozen_after: Annotated[float | None, Field(ge=1.0, le=86400.0), Reach.CAMERA] = None
+    # A camera on a battery, which is there only now and then.
+    sleeps: Annotated[bool, Reach.CAMERA] = False
     # For a picture polled over HTTP, and what a capture device is asked for.
     poll_interval: Annotated[float, Field(ge=0.1, le=3600.0), Reach.CAMERA] = 1.0
     size: Annotated[tuple[int, int] | None, Reach.CAMERA] = None

@@ -1,4 +1,10 @@
-"""The camera workers, and what is told of each camera: its status, whether its results are fresh."""
+"""The camera workers, and what is told of each camera: its status, its faults, whether its results are fresh.
+
+Events on `C/event` come in pairs: `camera_lost` once when a camera that was online is lost or one that starts is not
+there at its first attempt, `camera_recovered` once with its next picture, whatever happened in between. Of a camera
+that was switched off, that sleeps, or whose file came to its end there is neither: nothing is lost there. One that is
+switched off or given another source while it is lost recovers with its next picture like any other.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +15,36 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import CameraSettings, Settings
+from hailod.control.events import Events
 from hailod.health import Code
 from hailod.mailbox import Mailboxes
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
-from hailod.pipeline.camera import CameraState, CameraWorker, Phase
+from hailod.pipeline.camera import CameraWorker
+from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.pipeline.publisher import Publisher
 
 log = structlog.get_logger(__name__)
 
 WorkerFactory = Callable[[str, CameraSettings, Mailboxes, Clock, Callable[[CameraState], None]], CameraWorker]
 
-_LOST = {Phase.LOST: Code.CAMERA_LOST, Phase.ENDED: Code.CAMERA_ENDED, Phase.STUCK: Code.CAMERA_STUCK}
+_LOST = {
+    Phase.LOST: Code.CAMERA_LOST,
+    Phase.ENDED: Code.CAMERA_ENDED,
+    Phase.STUCK: Code.CAMERA_STUCK,
+    Phase.FROZEN: Code.CAMERA_FROZEN,
+}
+
+# At the end of a file nothing is lost.
+_MISSED = _LOST.keys() - {Phase.ENDED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A camera that was told to be lost: by which code and since when (monotonic)."""
+
+    code: str
+    since: float
 
 
 @dataclass(slots=True, eq=False)
@@ -33,15 +57,21 @@ class _Camera:
     # Monotonic: since when frames come; None while they do not.
     online_since: float | None = None
     stale: bool = False
+    loss: _Loss | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A health condition of one camera that holds, or, with an empty text, does not."""
+    """A health condition of one camera that holds, or, with an empty text, does not.
+
+    `text` says what is wrong, `doing` what hailod does about it, `fix` what a person can do.
+    """
 
     code: Code
     camera: str
     text: str = ""
+    doing: str = ""
+    fix: str = ""
 
 
 class Cameras:
@@ -55,6 +85,7 @@ class Cameras:
         outbox: Outbox,
         mailboxes: Mailboxes,
         publisher: Publisher,
+        events: Events,
         on_state: Callable[[CameraState], None],
         factory: WorkerFactory = CameraWorker,
     ) -> None:
@@ -63,6 +94,7 @@ class Cameras:
         self._outbox = outbox
         self._mailboxes = mailboxes
         self._publisher = publisher
+        self._events = events
         self._on_state = on_state
         self._factory = factory
         self._cameras: dict[str, _Camera] = {}
@@ -78,13 +110,13 @@ class Cameras:
             elif _same_source(camera.settings, wanted):
                 self._adjust(camera, wanted)
             else:
-                self._end(name)
-                self._begin(name, wanted)
+                self._begin(name, wanted, loss=self._end(name))
 
     def handle(self, state: CameraState) -> tuple[Condition, ...]:
         """A worker reports; what that means for the node's health."""
         camera = self._cameras.get(state.camera)
-        if camera is None:
+        if camera is None or state.serial < camera.state.serial:
+            # It is no more, or was told by another thread and overtaken.
             return ()
         camera.state = state
         if state.phase is not Phase.ONLINE:
@@ -92,15 +124,12 @@ class Cameras:
         elif camera.online_since is None:
             camera.online_since = self._clock.monotonic()
         self._tell_status(camera)
-        conditions = []
-        for phase, code in _LOST.items():
-            text = ""
-            if state.phase is phase:
-                text = f"camera {state.camera}: {state.reason or 'no frames'}"
-            conditions.append(Condition(code, state.camera, text))
-        behind = "decoding is slower than the stream, frames are skipped: lower its resolution or frame rate"
-        conditions.append(Condition(Code.CAMERA_BEHIND, state.camera, behind if state.behind else ""))
-        return tuple(conditions)
+        self._tell_event(camera)
+        return (
+            *(self._missed(camera, code, holds=state.phase is phase) for phase, code in _LOST.items()),
+            _behind(state) if state.behind else Condition(Code.CAMERA_BEHIND, state.camera),
+            _corrupt(state) if state.corrupt else Condition(Code.CAMERA_CORRUPT, state.camera),
+        )
 
     def tick(self, stale_after: float) -> tuple[Condition, ...]:
         """Supervise the workers and see whose results are older than they may be."""
@@ -141,17 +170,19 @@ class Cameras:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, name: str, settings: CameraSettings) -> None:
+    def _begin(self, name: str, settings: CameraSettings, *, loss: _Loss | None = None) -> None:
         worker = self._factory(name, settings, self._mailboxes, self._clock, self._on_state)
         self._publisher.add(name, list(settings.labels or ()))
-        self._cameras[name] = _Camera(worker, settings, worker.state)
+        self._cameras[name] = _Camera(worker, settings, worker.state, loss=loss)
         worker.start()
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str) -> _Loss | None:
+        """Stop a camera's worker; what was told of its loss is for its successor to bring to an end."""
         camera = self._cameras.pop(name)
         if not camera.worker.stop(0.0):
             # Muted and on its way out; what it is inside of cannot be interrupted.
             log.debug("camera worker ends later", camera=name)
+        return camera.loss
 
     def _remove(self, name: str) -> None:
         self._end(name)
@@ -179,8 +210,36 @@ class Cameras:
         if camera.expecting_since is None:
             camera.expecting_since = now
         newest = max(self._publisher.last_result(camera.worker.name) or 0.0, camera.expecting_since)
+        if now - newest <= stale_after:
+            return False
         fps = min(camera.worker.state.fps_in or 1.0, camera.settings.max_fps or 1000.0)
         return now - newest > max(stale_after, 3.0 / max(fps, 0.01))
+
+    def _tell_event(self, camera: _Camera) -> None:
+        """The camera was lost or is back, if that was not told yet."""
+        name, state, now = camera.worker.name, camera.state, self._clock.monotonic()
+        if state.phase is Phase.ONLINE and camera.loss is not None:
+            loss, camera.loss = camera.loss, None
+            self._events.camera(name, "camera_recovered", code=loss.code, duration_s=round(now - loss.since, 3))
+        elif state.phase in _MISSED and camera.loss is None and camera.settings.enabled:
+            camera.loss = _Loss(state.code or str(state.phase), now)
+            details = {"code": camera.loss.code, "reason": state.reason, "failures": state.failures}
+            self._events.camera(name, "camera_lost", **details)
+
+    def _missed(self, camera: _Camera, code: Code, *, holds: bool) -> Condition:
+        """The condition of a camera that delivers nothing of use."""
+        state = camera.state
+        if not holds:
+            return Condition(code, state.camera)
+        retry = f"it is tried again, at the latest after {camera.settings.backoff_max:g} s"
+        doing = {
+            Code.CAMERA_ENDED: "nothing: a file is played once",
+            Code.CAMERA_STUCK: "it is tried again as soon as one of the calls returns",
+            Code.CAMERA_FROZEN: "it was opened anew; its pictures are not used until they change",
+        }
+        fix = "set loop, or switch the camera off and on" if code is Code.CAMERA_ENDED else state.fix
+        text = f"camera {state.camera}: {state.reason or 'no frames'}"
+        return Condition(code, state.camera, text, doing.get(code, retry), fix)
 
     def _tell_status(self, camera: _Camera) -> None:
         name, phase = camera.worker.name, camera.state.phase
@@ -193,6 +252,26 @@ class Cameras:
         else:
             status = "online" if self._publisher.last_result(name) is not None else "starting"
         self._outbox.state(self._topics.camera(name).status, status)
+
+
+def _behind(state: CameraState) -> Condition:
+    return Condition(
+        Code.CAMERA_BEHIND,
+        state.camera,
+        f"camera {state.camera}: decoding is slower than the stream",
+        "frames are skipped, up to the newest key frame",
+        "lower the camera's resolution or frame rate, or give it key frames more often",
+    )
+
+
+def _corrupt(state: CameraState) -> Condition:
+    return Condition(
+        Code.CAMERA_CORRUPT,
+        state.camera,
+        f"camera {state.camera}: most of its frames cannot be decoded",
+        "broken frames are counted and left out",
+        "check cable and Wi-Fi, choose a lower bit rate, restart the camera",
+    )
 
 
 def _same_source(old: CameraSettings, new: CameraSettings) -> bool:

@@ -10,7 +10,7 @@ from hailod.device.events import LinkEvent
 from hailod.device.flight import FlightEvent
 from hailod.device.spawner import HostEvent
 from hailod.mqtt.messages import Inbound, LinkState
-from hailod.pipeline.camera import CameraState
+from hailod.pipeline.camera_state import CameraState
 from hailod.pipeline.results import ModelTrouble
 
 MAX_INBOUND = 64

@@ -32,7 +32,7 @@ from hailod.health import DEVICE_CODES, Code, Health, Transition
 from hailod.logs import Level
 from hailod.mqtt.messages import Inbound, LinkState
 from hailod.mqtt.topics import HOME_ASSISTANT_STATUS
-from hailod.pipeline.camera import CameraState
+from hailod.pipeline.camera_state import CameraState
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import ModelTrouble
@@ -371,7 +371,8 @@ class Control:
 
     def _weigh(self, condition: Condition) -> None:
         if condition.text:
-            self._raise(condition.code, condition.text, condition.camera)
+            words = {"doing": condition.doing, "fix": condition.fix}
+            self._raise(condition.code, condition.text, condition.camera, **words)
         else:
             self._note(self._parts.health.clear(condition.code, condition.camera))
 

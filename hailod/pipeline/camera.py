@@ -8,12 +8,12 @@ or delivers counts, and another takes its place. The abandoned thread ends by it
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final
 
 import structlog
@@ -22,9 +22,12 @@ from hailod.clock import Clock
 from hailod.config.model import CameraSettings
 from hailod.errors import SourceEnded, SourceError
 from hailod.mailbox import Mailboxes, Skip
+from hailod.pipeline.camera_state import CameraState, Phase, Shown, Trouble, log_change
 from hailod.pipeline.pacing import Backoff, Pacer, RateMeter
+from hailod.pipeline.quality import Quality
 from hailod.sources import create_source
 from hailod.sources.base import Captured, Source
+from hailod.sources.faults import AWAY
 from hailod.types import Frame
 from hailod.worker import Worker
 
@@ -41,63 +44,34 @@ _HEALTHY_AFTER = 10.0
 # Asking again soon changes nothing, and cameras lock accounts that fail to log in too often.
 _REFUSALS = frozenset({"unauthorised", "forbidden"})
 
-# A camera is called behind until it has kept up for this long.
-_BEHIND_HOLD = 10.0
-
-
-class Phase(StrEnum):
-    """What a camera is doing. `online` only from its first decoded frame on; `lost` while it is tried again."""
-
-    DISABLED = "disabled"
-    STARTING = "starting"
-    ONLINE = "online"
-    LOST = "lost"
-    ENDED = "ended"
-    STUCK = "stuck"
-
-
-@dataclass(frozen=True, slots=True)
-class CameraState:
-    """A camera at one moment.
-
-    `since` is when the phase began (monotonic). `code` and `reason` say why it is lost, ended or stuck, free of
-    credentials. `failures` counts attempts without a frame in a row, `behind` says that frames were skipped to keep up
-    with the stream. `width` and `height` are those of the last picture.
-    """
-
-    camera: str
-    phase: Phase
-    since: float
-    generation: int = 0
-    code: str | None = None
-    reason: str | None = None
-    failures: int = 0
-    fps_in: float = 0.0
-    behind: bool = False
-    width: int | None = None
-    height: int | None = None
-
 
 SourceFactory = Callable[[str, CameraSettings, Clock], Source]
+
+# Over all cameras and workers, so that a state of a worker that was replaced is older than any of its successor.
+_serials = itertools.count(1)
 
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """One thread's life. `overdue_at` is when the call it is in should be over, None outside of calls."""
+    """One thread's life. `overdue_at` is when the call it is in should be over, None outside of calls; `wake_at` until
+    when it waits, None while it does not or does so for ever."""
 
     generation: int
     worker: Worker
     start_at: float
     epoch: int = 0
     overdue_at: float | None = None
+    wake_at: float | None = None
     online_at: float | None = None
 
 
 @dataclass(slots=True)
 class _Stats:
+    quality: Quality
     rate: RateMeter = field(default_factory=RateMeter)
     number: int = 0
-    skipped_at: float | None = None
+    # Whether the source was opened anew since the picture hangs.
+    reopened: bool = False
 
 
 class CameraWorker:
@@ -135,9 +109,9 @@ class CameraWorker:
         self._epoch = 0
         self._run: _Run | None = None
         self._abandoned: list[Worker] = []
-        self._stats = _Stats()
+        self._stats = _Stats(Quality(settings.frozen_after))
         phase = Phase.STARTING if settings.enabled else Phase.DISABLED
-        self._state = CameraState(name, phase, clock.monotonic())
+        self._state = CameraState(name, phase, clock.monotonic(), serial=next(_serials))
 
     # -- any thread --------------------------------------------------------------------------------------------------
 
@@ -175,9 +149,10 @@ class CameraWorker:
     def check(self, now: float) -> None:
         """Give up a thread that is overdue or dead at `now` (monotonic) and start another. Never blocks."""
         with self._changed:
-            # The camera thread's waits follow the clock that `now` is read from.
-            self._changed.notify_all()
             run = self._run
+            if run is not None and run.wake_at is not None and now >= run.wake_at:
+                # The camera thread's waits follow the clock that `now` is read from.
+                self._changed.notify_all()
             self._abandoned = [worker for worker in self._abandoned if worker.alive]
             if run is None or self._stopping:
                 return
@@ -185,18 +160,18 @@ class CameraWorker:
             dead = not run.worker.alive
             full = len(self._abandoned) >= MAX_ABANDONED
         if dead:
-            self._report(run, Phase.LOST, code="internal", reason=_FAILED, failed=True)
-            self._begin(now + self._next_delay(run))
+            self._report(run, Phase.LOST, _FAILED, failed=True)
+            self._begin(now + self._next_delay(run, _FAILED.code))
         elif overdue > _GRACE and full:
-            self._report(run, Phase.STUCK, code="stuck", reason=_STUCK)
+            self._report(run, Phase.STUCK, _STUCK)
         elif overdue > _GRACE:
-            self._report(run, Phase.LOST, code="timeout", reason=_HANGS, failed=True)
-            log.warning("camera thread abandoned", camera=self.name, generation=run.generation)
+            self._report(run, Phase.LOST, _HANGS, failed=True)
+            log.info("camera thread abandoned", camera=self.name, generation=run.generation)
             with self._changed:
                 self._abandoned.append(run.worker)
-            self._begin(now + self._next_delay(run))
+            self._begin(now + self._next_delay(run, _HANGS.code))
         elif overdue > 0.0:
-            self._report(run, Phase.LOST, code="timeout", reason=_HANGS)
+            self._report(run, Phase.LOST, _HANGS)
 
     def stop(self, timeout: float) -> bool:
         """Close the camera; says whether its threads ended within `timeout` seconds. Those that did not are mute."""
@@ -233,6 +208,8 @@ class CameraWorker:
                 run.online_at = None
                 enabled = self._enabled
                 fresh = self._state.phase in (Phase.DISABLED, Phase.ENDED)
+                if enabled and fresh:
+                    self._stats.quality.restart()
             if not enabled:
                 self._report(run, Phase.DISABLED)
                 self._wait(run, None)
@@ -242,15 +219,15 @@ class CameraWorker:
             try:
                 self._watch(run)
             except SourceEnded as error:
-                self._report(run, Phase.ENDED, code=error.code, reason=str(error))
+                self._report(run, Phase.ENDED, Trouble.of(error))
                 self._wait(run, None)
             except SourceError as error:
-                self._report(run, Phase.LOST, code=error.code, reason=str(error), failed=True)
-                delay = self._settings.backoff_max if error.code in _REFUSALS else self._next_delay(run)
-                self._wait(run, self._clock.monotonic() + delay)
+                again_at = self._clock.monotonic() + self._next_delay(run, error.code)
+                self._report(run, Phase.LOST, Trouble.of(error), failed=True)
+                self._wait(run, again_at)
 
     def _watch(self, run: _Run) -> None:
-        """Open the source and deliver what it gives until someone wants something else; raises SourceError."""
+        """Open the source and deliver what it gives until it is to be opened anew; raises SourceError."""
         settings = self._settings
         source = self._source_factory(self.name, settings, self._clock)
         try:
@@ -261,47 +238,55 @@ class CameraWorker:
             while not self._interrupted(run):
                 with self._call(run, limit):
                     captured = source.read()
-                limit = settings.read_timeout
+                if captured.picture is not None:
+                    limit = settings.read_timeout
                 if captured.due is not None and not self._wait(run, captured.due):
                     return
-                self._deliver(run, captured)
+                if self._deliver(run, captured):
+                    return
                 if captured.rest and not self._wait(run, self._clock.monotonic() + captured.rest):
                     return
         finally:
             with self._call(run, settings.read_timeout):
                 source.close()
 
-    def _deliver(self, run: _Run, captured: Captured) -> None:
+    def _deliver(self, run: _Run, captured: Captured) -> bool:
+        """Count what came and offer the picture; says whether the source is to be opened anew, as its picture hangs."""
         now = self._clock.monotonic()
         picture = captured.picture
         with self._changed:
             if self._stopping or run.generation != self._generation:
-                return
-            stats = self._stats
-            stats.number += 1
-            stats.rate.count(now, 1 + captured.skipped + captured.corrupt)
-            if captured.skipped:
-                stats.skipped_at = now
-            behind = stats.skipped_at is not None and now - stats.skipped_at < _BEHIND_HOLD
-            shown = (behind, picture.width, picture.height)
-            state = self._state
-            news = state.phase is not Phase.ONLINE or shown != (state.behind, state.width, state.height)
-            admitted = self._pacer.admit(now)
-            frame = Frame(self.name, stats.number, now, self._clock.wall(), picture, run.generation)
-        if run.online_at is None:
-            run.online_at = now
-        if news:
-            self._report(run, Phase.ONLINE, shown=shown)
-        if captured.skipped:
-            self._mailboxes.skip(self.name, Skip.LAG, captured.skipped)
-        if captured.corrupt:
-            self._mailboxes.skip(self.name, Skip.CORRUPT, captured.corrupt)
-        if admitted:
+                return False
+            state, stats = self._state, self._stats
+            stats.rate.count(now, (picture is not None) + captured.skipped + captured.corrupt)
+            flaws = stats.quality.observe(captured, now, joined=run.online_at is not None)
+            phase, size, frame, admitted = state.phase, (state.width, state.height), None, False
+            if picture is not None:
+                stats.number += 1
+                phase, size = Phase.FROZEN if flaws.frozen else Phase.ONLINE, (picture.width, picture.height)
+                frame = Frame(self.name, stats.number, now, self._clock.wall(), picture, run.generation)
+                admitted = not flaws.frozen and self._pacer.admit(now)
+            reopen = flaws.frozen and not stats.reopened
+            stats.reopened = flaws.frozen or (stats.reopened and picture is None)
+            if run.online_at is None and picture is not None:
+                run.online_at = now
+        shown = Shown(flaws.behind, flaws.corrupt, *size)
+        if phase in (Phase.ONLINE, Phase.FROZEN) and (state.phase is not phase or Shown.of(state) != shown):
+            self._report(run, phase, _FROZEN if phase is Phase.FROZEN else None, shown=shown)
+        for reason, count in ((Skip.LAG, captured.skipped), (Skip.CORRUPT, captured.corrupt)):
+            if count:
+                self._mailboxes.skip(self.name, reason, count)
+        if frame is not None and admitted:
             self._mailboxes.offer(frame)
-        else:
-            self._mailboxes.skip(self.name, Skip.PACED)
+        elif frame is not None:
+            self._mailboxes.skip(self.name, Skip.FROZEN if flaws.frozen else Skip.PACED)
+        return reopen
 
-    def _next_delay(self, run: _Run) -> float:
+    def _next_delay(self, run: _Run, code: str) -> float:
+        """How long to wait before the camera is tried again, which failed with `code`."""
+        settings = self._settings
+        if code in _REFUSALS or (settings.sleeps and code in AWAY):
+            return settings.backoff_max
         with self._changed:
             if run.online_at is not None and self._clock.monotonic() - run.online_at >= _HEALTHY_AFTER:
                 self._backoff.reset()
@@ -325,7 +310,9 @@ class CameraWorker:
                 left = None if until is None else until - self._clock.monotonic()
                 if left is not None and left <= 0:
                     return True
+                run.wake_at = until
                 self._changed.wait(left)
+                run.wake_at = None
             return False
 
     def _interrupted(self, run: _Run) -> bool:
@@ -335,54 +322,45 @@ class CameraWorker:
         self,
         run: _Run,
         phase: Phase,
+        trouble: Trouble | None = None,
         *,
-        code: str | None = None,
-        reason: str | None = None,
         failed: bool = False,
-        shown: tuple[bool, int, int] | None = None,
+        shown: Shown | None = None,
     ) -> None:
         """Make this the state, unless the run counts no more, and tell of it when it is news.
 
-        `failed`: one more attempt was in vain. `shown`: whether it is behind, and the picture's width and height.
+        `failed`: one more attempt was in vain. `shown`: what its pictures are like.
         """
+        code, reason, fix = trouble or (None, None, "")
+        if phase is Phase.LOST and self._settings.sleeps and code in AWAY:
+            phase = Phase.ASLEEP
         with self._changed:
             old = self._state
             if self._stopping or run.generation != self._generation:
                 return
-            behind, width, height = shown or (False, old.width, old.height)
-            new = self._state = replace(
+            new = replace(
                 old,
                 phase=phase,
                 since=old.since if phase is old.phase else self._clock.monotonic(),
                 code=code,
                 reason=reason,
-                failures=0 if phase is Phase.ONLINE else old.failures + failed,
-                behind=behind,
-                width=width,
-                height=height,
+                fix=fix,
+                failures=0 if phase in (Phase.ONLINE, Phase.FROZEN) else old.failures + failed,
+                **(shown or Shown(False, False, old.width, old.height))._asdict(),
             )
-        if replace(new, failures=0, reason=None) != replace(old, failures=0, reason=None):
-            self._on_state(self.state)
-        _log_change(old, new)
+            news = replace(new, failures=0, reason=None) != replace(old, failures=0, reason=None)
+            if news:
+                rate = self._stats.rate.rate(self._clock.monotonic())
+                new = replace(new, serial=next(_serials), fps_in=rate)
+            self._state = replace(new, fps_in=0.0)
+        if news:
+            self._on_state(new)
+        log_change(old, new)
 
 
-_FAILED = "the camera's thread failed; the log has its traceback"
-_HANGS = "it does not answer within its time-out"
-_STUCK = "calls into the camera do not return; if it stays so, restart the daemon or reconnect the camera"
-
-
-def _log_change(old: CameraState, new: CameraState) -> None:
-    """One line per change; of failures in a row only the first is a warning."""
-    facts = {key: value for key in ("code", "reason") if (value := getattr(new, key)) is not None}
-    if new.phase is old.phase and new.failures > old.failures:
-        log.debug("camera still lost", camera=new.camera, failures=new.failures, **facts)
-    elif new.behind and not old.behind:
-        log.warning("camera behind its stream", camera=new.camera)
-    elif new.phase is old.phase:
-        return
-    elif new.phase in (Phase.LOST, Phase.STUCK):
-        log.warning(f"camera {new.phase}", camera=new.camera, **facts)
-    elif new.phase is Phase.ONLINE:
-        log.info("camera online", camera=new.camera, width=new.width, height=new.height)
-    else:
-        log.info(f"camera {new.phase}", camera=new.camera, **facts)
+_FAILED = Trouble("internal", "the camera's thread failed", "report the traceback that is in the log")
+_FROZEN = Trouble(
+    "frozen", "it sends the same picture again and again", "restart the camera, or what relays its stream"
+)
+_HANGS = Trouble("timeout", "it does not answer within its time-out", "check that the camera is on and reachable")
+_STUCK = Trouble("stuck", "calls into the camera do not return", "reconnect the camera, or restart the daemon")

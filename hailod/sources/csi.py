@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hailod.sources.base import Captured
-from hailod.sources.faults import lost, unavailable
+from hailod.sources.faults import Words, lost, unavailable
 from hailod.sources.guard import Guard
 from hailod.types import U8, ColorMatrix, Picture, PixelFormat
 
@@ -36,14 +36,14 @@ class CsiSource:
                 # Only some machines have it, and importing it takes a second.
                 from picamera2 import Picamera2  # noqa: PLC0415
             except ImportError:
-                raise unavailable(
-                    self._shown, "unsupported", "picamera2 is not installed: apt install python3-picamera2"
-                ) from None
+                words = Words("picamera2 is not installed", "apt install python3-picamera2")
+                raise unavailable(self._shown, "unsupported", words) from None
             try:
                 self._start(Picamera2)
             except _FOREIGN as error:
-                reason = f"cannot be opened ({type(error).__name__}): `rpicam-hello --list-cameras` lists the cameras"
-                raise unavailable(self._shown, "not_found", reason) from error
+                what = f"cannot be opened ({type(error).__name__})"
+                words = Words(what, "`rpicam-hello --list-cameras` lists the cameras")
+                raise unavailable(self._shown, "not_found", words) from error
 
     def read(self) -> Captured:
         with self._guard:

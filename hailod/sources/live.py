@@ -20,6 +20,9 @@ _DRIFT = 200e-6
 # A read that took this long found nothing queued.
 _WAITED = 0.002
 
+# Timestamps that go on by so much more than time does were set, and so were those that go back.
+_JUMP = 2.0
+
 # Packets kept from the newest key frame on while catching up: 20 s at 30 fps.
 _MAX_TAIL = 600
 
@@ -57,22 +60,34 @@ class LagMeter(Protocol):
 
 class TimestampLag:
     """Timestamps against the clock: lag is measured against the least delay seen, which is forgotten slowly to follow
-    the drift of clocks. A timestamp that runs backwards (a camera restarted, its clock was set) starts anew."""
+    the drift of clocks.
+
+    Timestamps that jump (a camera restarted, its clock was set) start a new measurement: from none when the reader had
+    to wait for the packet, else from what the lag would be had they gone on as before. Jumps neither make a lag nor
+    hide one.
+    """
 
     def __init__(self) -> None:
         self._least: float | None = None
         self._stamp = 0.0
         self._seen = 0.0
+        self._step = 0.0
+        self._lag = 0.0
 
     def observe(self, stamp: float | None, now: float, waited: float) -> float:
-        del waited
         stamp = self._stamp if stamp is None else stamp
-        if self._least is None or stamp < self._stamp:
+        elapsed = now - self._seen
+        if self._least is None:
             self._least = now - stamp
+        elif _jumped(self._stamp, stamp, elapsed):
+            before = 0.0 if waited >= _WAITED else max(self._lag + elapsed - self._step, 0.0)
+            self._least = now - stamp - before
         else:
-            self._least = min(now - stamp, self._least + _DRIFT * (now - self._seen))
+            self._least = min(now - stamp, self._least + _DRIFT * elapsed)
+            self._step = stamp - self._stamp
         self._stamp, self._seen = stamp, now
-        return now - stamp - self._least
+        self._lag = now - stamp - self._least
+        return self._lag
 
     def restart(self) -> None:
         self._least = None
@@ -100,15 +115,19 @@ P = TypeVar("P", bound=LivePacket)
 class LivePackets(Generic[P]):
     """The packets of a live stream without those that there is no time to decode; `skipped` counts them.
 
-    `patience` bounds how long a key frame younger than `max_lag` is waited for.
+    `patience` bounds how long a key frame younger than `max_lag` is waited for. After `silence` seconds without a
+    packet `next` raises TimeoutError.
     """
 
-    def __init__(self, packets: Iterator[P], lag: LagMeter, clock: Clock, *, max_lag: float, patience: float) -> None:
+    def __init__(
+        self, packets: Iterator[P], lag: LagMeter, clock: Clock, *, max_lag: float, patience: float, silence: float
+    ) -> None:
         self._packets = packets
         self._lag = lag
         self._clock = clock
         self._max_lag = max_lag
         self._patience = patience
+        self._silence = silence
         self._replay: deque[P] = deque()
         self.skipped = 0
 
@@ -127,6 +146,9 @@ class LivePackets(Generic[P]):
         if packet is None:
             return None, 0.0
         now = self._clock.monotonic()
+        if now - asked >= self._silence:
+            # FFmpeg gave up waiting and hands out what its parser had held back; asked again it would wait again.
+            raise TimeoutError
         return packet, self._lag.observe(_stamp(packet), now, now - asked)
 
     def _catch_up(self, packet: P, lag: float) -> tuple[P | None, bool]:
@@ -136,7 +158,7 @@ class LivePackets(Generic[P]):
         queued and the stream fell behind its own timestamps. A key frame too old by itself would only bring the lag
         back, so the next one is awaited.
         """
-        begun, first = self._clock.monotonic(), _stamp(packet)
+        begun, before, progress = self._clock.monotonic(), _stamp(packet), 0.0
         tail: deque[P] = deque()
         key_lag, key_time = 0.0, begun
         while True:
@@ -151,7 +173,8 @@ class LivePackets(Generic[P]):
             else:
                 self.skipped += 1
             elapsed = now - begun
-            if elapsed > _PROBATION and _progress(first, _stamp(packet)) < 2.0 * elapsed and lag > self._max_lag / 4:
+            progress, before = progress + _step(before, _stamp(packet)), _stamp(packet)
+            if elapsed > _PROBATION and progress < 2.0 * elapsed and lag > self._max_lag / 4:
                 self._lag.restart()
                 lag = key_lag = 0.0
             fresh = key_lag + now - key_time <= self._max_lag
@@ -170,5 +193,10 @@ def _stamp(packet: LivePacket) -> float | None:
     return None if ticks is None or packet.time_base is None else float(ticks * packet.time_base)
 
 
-def _progress(first: float | None, last: float | None) -> float:
-    return last - first if first is not None and last is not None else 0.0
+def _jumped(before: float, stamp: float, elapsed: float) -> bool:
+    return not 0.0 <= stamp - before <= elapsed + _JUMP
+
+
+def _step(before: float | None, stamp: float | None) -> float:
+    """How far the timestamps went on; nothing where they jumped."""
+    return stamp - before if before is not None and stamp is not None and not _jumped(before, stamp, 0.0) else 0.0

@@ -14,11 +14,14 @@ from hailod.errors import SourceError
 from hailod.redact import redact_url
 from hailod.sources.base import Captured
 from hailod.sources.faults import code_of, lost, unavailable
-from hailod.sources.stream import decode_image
+from hailod.sources.pictures import decode_image, is_image
 from hailod.types import Picture
 
 MAX_BYTES: Final = 16 * 2**20
 _CHUNK = 65536
+
+# So many broken pictures in a row are no accident.
+_MAX_BROKEN = 3
 
 _BY_STATUS = {401: "unauthorised", 403: "forbidden", 404: "not_found"}
 
@@ -41,19 +44,27 @@ class SnapshotSource:
         self._url, self._login = _without_login(url)
         self._opener: urllib.request.OpenerDirector | None = None
         self._first: Picture | None = None
+        self._broken = 0
 
     def open(self) -> None:
         self._opener = _opener(self._url, self._login)
+        self._broken = 0
         picture = self._fetch(self._open_timeout)
         if isinstance(picture, str):
             raise unavailable(self._shown, picture)
         self._first = picture
 
     def read(self) -> Captured:
+        if self._broken >= _MAX_BROKEN:
+            raise lost(self._shown, "corrupt")
         fetched = self._first or self._fetch(self._read_timeout)
         self._first = None
+        if fetched == "corrupt":
+            self._broken += 1
+            return Captured(None, corrupt=1, rest=self._poll_interval)
         if isinstance(fetched, str):
             raise lost(self._shown, fetched)
+        self._broken = 0
         return Captured(fetched, rest=self._poll_interval)
 
     def close(self) -> None:
@@ -62,7 +73,7 @@ class SnapshotSource:
     def _fetch(self, timeout: float) -> Picture | str:
         """The picture, or the code of what went wrong: errors of urllib hold the URL and end here."""
         try:
-            return decode_image(self._download(timeout))
+            body = self._download(timeout)
         except SourceError as error:
             return error.code
         except urllib.error.HTTPError as error:
@@ -74,6 +85,7 @@ class SnapshotSource:
             return _code(error)
         except (http.client.HTTPException, ValueError):
             return "invalid_data"
+        return _decoded(body)
 
     def _download(self, timeout: float) -> bytes:
         """The body. The socket's time-out holds for each of its reads only, so the whole is watched too."""
@@ -90,6 +102,16 @@ class SnapshotSource:
                 if self._clock.monotonic() > deadline:
                     raise lost(self._shown, "timeout")
         return bytes(body)
+
+
+def _decoded(body: bytes) -> Picture | str:
+    """The picture, or a code: another page than a picture is no damage."""
+    if not is_image(body):
+        return "invalid_data"
+    try:
+        return decode_image(body)
+    except ValueError:
+        return "corrupt"
 
 
 def _code(error: object) -> str:

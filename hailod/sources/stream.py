@@ -1,4 +1,4 @@
-"""Video files and streams (RTSP over TCP, HTTP) through PyAV; the only importer of `av`.
+"""Video files and streams (RTSP over TCP, HTTP) through PyAV.
 
 Pictures refer to the decoder's buffers, nothing is copied. Decoding is single-threaded where frames come in real time:
 threads save no latency there (frame threads add two frames) and cost 15 to 50 % more CPU per frame.
@@ -12,39 +12,30 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import av
 import av.error
 import av.logging
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from hailod.clock import Clock
 from hailod.errors import SourceEnded, SourceError
 from hailod.redact import redact_url
 from hailod.sources.base import Captured
-from hailod.sources.faults import code_of, lost, unavailable
+from hailod.sources.faults import Words, code_of, lost, unavailable
 from hailod.sources.guard import Guard
 from hailod.sources.live import ArrivalLag, LivePackets, TimestampLag
-from hailod.types import U8, ColorMatrix, Picture, PixelFormat
+from hailod.sources.pictures import MAX_SIDE, UnusablePictureError, codec_options, copied, picture_of
 
 # FFmpeg prints URLs with their passwords.
 av.logging.set_level(None)
 
 _FOREIGN = (av.error.FFmpegError, OSError, ValueError)
-
-
-class _UnusablePictureError(ValueError):
-    """A decoded picture that `Picture` cannot hold."""
 
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -57,7 +48,7 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (av.error.DecoderNotFoundError, "unsupported"),
     (av.error.ExitError, "timeout"),
     (av.error.EOFError, "ended"),
-    (_UnusablePictureError, "unsupported"),
+    (UnusablePictureError, "unsupported"),
 )
 
 # What a stream may refer to in turn: a playlist from the network must not open local files, and a file nothing remote.
@@ -76,36 +67,10 @@ _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "mpegvideo"}
 # An error this close to its time-out is one, whatever FFmpeg calls it (a silent RTSP server is "invalid data").
 _NEARLY = 0.9
 
+# While nothing can be decoded, so often what was broken is told.
+_TELL = 1.0
+
 _DEFAULT_FPS = 25.0
-
-MAX_SIDE: Final = 8192
-_HD = 720
-
-_FORMATS = {
-    "yuv420p": PixelFormat.I420,
-    "yuvj420p": PixelFormat.I420,
-    "nv12": PixelFormat.NV12,
-    "yuyv422": PixelFormat.YUYV,
-    "gray": PixelFormat.GRAY,
-    "rgb24": PixelFormat.RGB,
-    "bgr24": PixelFormat.BGR,
-}
-
-# Samples per pixel of each plane.
-_SAMPLES = {
-    PixelFormat.I420: (1, 1, 1),
-    PixelFormat.NV12: (1, 2),
-    PixelFormat.YUYV: (2,),
-    PixelFormat.GRAY: (1,),
-    PixelFormat.RGB: (3,),
-    PixelFormat.BGR: (3,),
-}
-
-# Numbers of ITU-T H.273, as FFmpeg gives them.
-_MATRICES = {1: ColorMatrix.BT709, 5: ColorMatrix.BT601, 6: ColorMatrix.BT601}
-_LIMITED_RANGE, _FULL_RANGE = 1, 2
-
-_IMAGE_CODECS = {b"\xff\xd8\xff": "mjpeg", b"\x89PNG": "png"}
 
 
 def limit_name_lookups() -> None:
@@ -142,6 +107,23 @@ class _Open:
     decoded: deque[VideoFrame] = field(default_factory=deque)
     pictures: int = 0
     corrupt: int = 0
+    # Monotonic: since when pictures are waited for.
+    waiting_since: float | None = None
+    # What ended it, while frames that were passed over before are still to be told.
+    ended_by: SourceError | None = None
+
+    @property
+    def losses(self) -> int:
+        """Frames that were passed over and not yet told."""
+        return self.corrupt + (self.live.skipped if self.live is not None else 0)
+
+    def take_losses(self) -> tuple[int, int]:
+        """How many were skipped and how many broken since it was last asked."""
+        corrupt, self.corrupt = self.corrupt, 0
+        skipped = 0
+        if self.live is not None:
+            skipped, self.live.skipped = self.live.skipped, 0
+        return skipped, corrupt
 
 
 class StreamSource:
@@ -154,7 +136,7 @@ class StreamSource:
         options: StreamOptions,
         *,
         scheme: str | None = None,
-        advice: Callable[[str], str | None] = lambda _code: None,
+        advice: Callable[[str], Words | None] = lambda _code: None,
     ) -> None:
         self._url = url
         self._clock = clock
@@ -188,14 +170,28 @@ class StreamSource:
             stream = self._open
             if stream is None or self._guard.closed:
                 raise lost(self._shown, "closed")
-            started = self._clock.monotonic()
-            try:
-                return self._captured(stream, self._next_frame(stream, started))
-            except SourceError:
-                raise
-            except _FOREIGN as error:
-                code = self._code(error, started, self._options.read_timeout, "lost")
-        raise lost(self._shown, code, self._advice(code))
+            if stream.ended_by is not None:
+                raise stream.ended_by
+            error = self._read(stream)
+            if isinstance(error, Captured):
+                return error
+            if not stream.losses:
+                raise error
+            # Counted before the end is told.
+            stream.ended_by = error.with_traceback(None)
+            return self._captured(stream, None)
+
+    def _read(self, stream: _Open) -> Captured | SourceError:
+        """What came, or why nothing comes any more."""
+        started = self._clock.monotonic()
+        try:
+            return self._captured(stream, self._next_frame(stream, started))
+        except SourceError as error:
+            return error
+        except _FOREIGN as error:
+            code = self._code(error, started, self._options.read_timeout, "lost")
+        # Outside the handler, so that the error has no context: FFmpeg's holds the password.
+        return lost(self._shown, code, self._advice(code))
 
     def close(self) -> None:
         self._guard.close()
@@ -244,32 +240,40 @@ class StreamSource:
     def _configured(self, container: InputContainer) -> _Open:
         options = self._options
         if not container.streams.video:
-            raise unavailable(self._shown, "invalid_data", "there is no video in it")
+            raise unavailable(self._shown, "invalid_data", Words("there is no video in it"))
         stream = container.streams.video[0]
         codec = stream.codec_context
         if codec is None:
-            raise unavailable(self._shown, "unsupported", "its codec has no decoder here")
+            raise unavailable(self._shown, "unsupported", Words("its codec has no decoder here"))
         if max(codec.width, codec.height) > MAX_SIDE:
             raise unavailable(self._shown, "too_large")
-        codec.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE)}
+        codec.options = codec_options(codec.name)
         stream.thread_type = "NONE" if options.realtime else "AUTO"
         packets = container.demux(stream)
         if self._scheme == "file" or container.duration or container.format.name == "hls":
             return _Open(container, stream, packets, None, paced=options.realtime)
         lag = ArrivalLag() if container.format.name in _UNTIMED else TimestampLag()
-        patience = options.read_timeout / 2
-        live = LivePackets(packets, lag, self._clock, max_lag=options.max_lag, patience=patience)
+        silence = options.read_timeout
+        live = LivePackets(packets, lag, self._clock, max_lag=options.max_lag, patience=silence / 2, silence=silence)
         return _Open(container, stream, packets, live, paced=False)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _next_frame(self, stream: _Open, started: float) -> VideoFrame:
-        """The next sound frame. The first may take as long as opening: streams are joined between key frames."""
+    def _next_frame(self, stream: _Open, started: float) -> VideoFrame | None:
+        """The next sound frame; None when for some time none of those that came was sound.
+
+        The first may take as long as opening: streams are joined between key frames.
+        """
         options = self._options
         limit = options.read_timeout if stream.pictures else max(options.open_timeout, options.read_timeout)
+        if stream.waiting_since is None:
+            stream.waiting_since = started
         while not stream.decoded:
-            if self._clock.monotonic() - started > limit:
-                raise lost(self._shown, "timeout", "data comes, but no picture that can be decoded")
+            now = self._clock.monotonic()
+            if now - stream.waiting_since > limit:
+                raise lost(self._shown, "corrupt")
+            if stream.corrupt and now - started > _TELL:
+                return None
             packet = self._next_packet(stream)
             if packet is None:
                 self._at_end(stream)
@@ -282,6 +286,7 @@ class StreamSource:
             sound = [frame for frame in frames if not frame.is_corrupt]
             stream.corrupt += len(frames) - len(sound)
             stream.decoded.extend(sound)
+        stream.waiting_since = None
         return stream.decoded.popleft()
 
     def _next_packet(self, stream: _Open) -> Packet[VideoStream] | None:
@@ -305,18 +310,14 @@ class StreamSource:
         stream.stream.codec_context.flush_buffers()
         stream.packets = stream.container.demux(stream.stream)
 
-    def _captured(self, stream: _Open, frame: VideoFrame) -> Captured:
-        picture = picture_of(frame)
-        if stream.stream.codec_context.name == "rawvideo":
-            picture = _copied(picture)
-        stream.pictures += 1
-        due = self._due(stream, frame) if stream.paced else None
-        skipped = 0
-        if stream.live is not None:
-            skipped, stream.live.skipped = stream.live.skipped, 0
-        captured = Captured(picture, skipped, stream.corrupt, due)
-        stream.corrupt = 0
-        return captured
+    def _captured(self, stream: _Open, frame: VideoFrame | None) -> Captured:
+        """The frame, if there is one, with what was passed over before it."""
+        picture = None if frame is None else picture_of(frame)
+        if picture is not None and stream.stream.codec_context.name == "rawvideo":
+            picture = copied(picture)
+        stream.pictures += picture is not None
+        due = self._due(stream, frame) if stream.paced and frame is not None else None
+        return Captured(picture, *stream.take_losses(), due)
 
     def _due(self, stream: _Open, frame: VideoFrame) -> float:
         """When a stored frame is to be shown. The pace starts anew where the file is late or its timestamps jump."""
@@ -330,74 +331,6 @@ class StreamSource:
             self._anchor = max(now, self._last_due + interval) - stamp
         self._last_stamp, self._last_due = stamp, self._anchor + stamp
         return self._last_due
-
-
-# PyAV tells the arguments of its compiled methods in their documentation only; 14 has none for threads.
-_REFORMAT_HAS_THREADS = "threads" in (VideoFrame.reformat.__doc__ or "") + (VideoReformatter.reformat.__doc__ or "")
-
-
-def decode_image(data: bytes) -> Picture:
-    """A JPEG or PNG as a picture. Raises ValueError, without a word of its content, for anything else."""
-    codec = next((codec for magic, codec in _IMAGE_CODECS.items() if data.startswith(magic)), None)
-    if codec is None:
-        raise ValueError("neither JPEG nor PNG")
-    context = VideoCodecContext.create(codec, "r")
-    assert isinstance(context, VideoCodecContext)
-    context.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE)}
-    context.thread_type = "NONE"
-    try:
-        frames = [*context.decode(Packet(data)), *context.decode(None)]
-    except _FOREIGN:
-        frames = []
-    if not frames or frames[0].is_corrupt:
-        raise ValueError("not a picture that can be decoded")
-    return picture_of(frames[0])
-
-
-def picture_of(frame: VideoFrame) -> Picture:
-    """The frame's planes as they lie in the decoder's buffer; formats unknown to `PixelFormat` become I420 or RGB.
-
-    Where the stream does not say, high definition is BT.709 and the rest BT.601, in limited range but for grey. Raises
-    ValueError for a picture that is too large or lies upside down in memory.
-    """
-    width, height = frame.width, frame.height
-    if max(width, height) > MAX_SIDE:
-        raise _UnusablePictureError("a picture that is too large")
-    name = frame.format.name
-    full_range = frame.color_range == _FULL_RANGE or name.startswith("yuvj")
-    full_range |= name == "gray" and frame.color_range != _LIMITED_RANGE
-    matrix = _MATRICES.get(frame.colorspace, ColorMatrix.BT709 if height >= _HD else ColorMatrix.BT601)
-    if name not in _FORMATS:
-        coloured = frame.format.is_rgb or frame.format.has_palette
-        name = "rgb24" if coloured else "yuvj420p" if full_range else "yuv420p"
-        frame = _reformat(frame, name)
-    form = _FORMATS[name]
-    planes = tuple(map(_plane, frame.planes, _SAMPLES[form]))
-    return Picture(form, width, height, planes, matrix, full_range, owner=frame)
-
-
-def _reformat(frame: VideoFrame, name: str) -> VideoFrame:
-    """The frame in another pixel format, on the calling thread: newer PyAVs would start threads for every frame."""
-    if _REFORMAT_HAS_THREADS:
-        return frame.reformat(format=name, threads=1)
-    return frame.reformat(format=name)
-
-
-def _plane(plane: VideoPlane, samples: int) -> U8:
-    """A view of the plane without its padding, (height, width) or (height, width, samples)."""
-    if plane.line_size <= 0:
-        raise _UnusablePictureError("a picture that lies upside down in memory")
-    lines = np.ndarray(
-        (plane.height, plane.width, samples), np.uint8, memoryview(plane), 0, (plane.line_size, samples, 1)
-    )
-    return lines if samples > 1 else lines[:, :, 0]
-
-
-def _copied(picture: Picture) -> Picture:
-    """The same picture in memory of its own: raw frames lie in the capture device's buffers, which are few and are
-    unmapped when it is closed."""
-    planes = tuple(plane.copy() for plane in picture.planes)
-    return replace(picture, planes=planes, owner=None)
 
 
 def _scheme_of(url: str) -> str:

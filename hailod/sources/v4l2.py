@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import Final
 
 from hailod.clock import Clock
+from hailod.sources.faults import Words
 from hailod.sources.stream import StreamOptions, StreamSource
 
 _ADVICE: Final = {
-    "not_found": "no such capture device: `v4l2-ctl --list-devices` (package v4l-utils) lists them",
-    "no_permission": "permission denied: add the user hailod to the group video (`adduser hailod video`) and restart",
-    "invalid_data": "the device cannot do this size, rate or format: `v4l2-ctl --list-formats-ext` lists them",
-    "lost": "the capture device went away",
+    "not_found": Words("no such capture device", "`v4l2-ctl --list-devices` (package v4l-utils) lists them"),
+    "no_permission": Words(
+        "permission denied", "add the user hailod to the group video (`adduser hailod video`) and restart"
+    ),
+    "invalid_data": Words("the device cannot do this size, rate or format", "`v4l2-ctl --list-formats-ext` lists them"),
+    "lost": Words("the capture device went away", "check its plug and power"),
 }
 
 

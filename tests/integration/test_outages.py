@@ -52,9 +52,10 @@ def camera(name: str, source: str | Path, more: str = BACKOFF) -> str:
 
 
 def reasons(observer: Observer) -> dict[str, str]:
-    """The text of each reason that health tells now, by its code and what it concerns."""
+    """The text of each reason that health tells now, by its code and all its words."""
     seen = observer.of(f"{BASE}/health")
-    return {f"{r['code']} {r['text']}": r["text"] for r in seen[-1].json["reasons"]} if seen else {}
+    found = seen[-1].json["reasons"] if seen else []
+    return {" ".join((r["code"], r["text"], r.get("fix", ""))): r["text"] for r in found}
 
 
 def told(observer: Observer, code: str, *words: str) -> bool:
@@ -123,7 +124,7 @@ def test_each_camera_that_cannot_be_had_is_told_with_what_to_do(home: Path, brok
         wait_for(lambda: status(observer, "yard") == b"online", what="the one camera that is there is online")
         wait_for(lambda: told(observer, "camera_lost", "camera down", "nothing listens there"), what="refused")
         wait_for(lambda: told(observer, "camera_ended", "camera film", "at its end"), what="the file's end")
-        wait_for(lambda: told(observer, "camera_lost", "camera gone", "not found: check the path"), what="no file")
+        wait_for(lambda: told(observer, "camera_lost", "camera gone", "not found", "check the path"), what="no file")
         wait_for(lambda: told(observer, "camera_lost", "camera usb", "v4l2-ctl --list-devices"), what="no device")
         for name in ("down", "film", "gone", "usb"):
             wait_for(partial(offline, observer, name), what=f"{name} is offline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class Camera(BaseHTTPRequestHandler):
             return self._challenge('Digest realm="camera", nonce="1234", qop="auth"')
         answer = {
             "/elsewhere.jpg": lambda: self._answer(302, b"", Location="file:///etc/hostname"),
+            "/torn.jpg": lambda: self._answer(200, JPEG[: len(JPEG) // 2]),
             "/nothing.jpg": lambda: self._answer(200, b"<html>please log in</html>"),
             "/endless.jpg": self._endless,
             "/slow.jpg": self._slow,
@@ -156,6 +158,7 @@ def test_a_picture_is_polled(source: Callable[..., Source], path: str) -> None:
         ("/digest.jpg?token=topsecret", "unauthorised"),
         ("/missing.jpg?token=topsecret", "not_found"),
         ("/nothing.jpg?token=topsecret", "invalid_data"),
+        ("/torn.jpg?token=topsecret", "corrupt"),
         ("/elsewhere.jpg?token=topsecret", "invalid_data"),
         ("/endless.jpg?token=topsecret", "too_large"),
         ("/slow.jpg?token=topsecret", "timeout"),
@@ -180,6 +183,24 @@ def test_a_refused_connection_is_told(source: Callable[..., Source], free_port: 
     with pytest.raises(SourceUnavailable) as caught:
         create_source("front", settings, FakeClock()).open()
     assert caught.value.code == "refused"
+
+
+def test_a_picture_that_breaks_off_is_counted(source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that did not arrive whole is no picture and no loss; several in a row are, and each is counted."""
+    camera = source("/open.jpg", poll_interval=7.0)
+    camera.open()
+    assert camera.read().picture is not None
+    sound = JPEG
+    monkeypatch.setattr(sys.modules[__name__], "JPEG", JPEG[: len(JPEG) // 2])
+    torn = camera.read()
+    assert (torn.picture, torn.corrupt, torn.rest) == (None, 1, 7.0)
+    monkeypatch.setattr(sys.modules[__name__], "JPEG", sound)
+    assert camera.read().picture is not None
+    monkeypatch.setattr(sys.modules[__name__], "JPEG", JPEG[: len(JPEG) // 2])
+    assert sum(camera.read().corrupt for _ in range(3)) == 3
+    with pytest.raises(SourceLost) as caught:
+        camera.read()
+    assert caught.value.code == "corrupt"
 
 
 def test_motion_jpeg_is_a_stream(source: Callable[..., Source]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hailod.clock import Clock
 from hailod.config.model import CameraSettings
 from hailod.mailbox import Mailboxes
-from hailod.pipeline.camera import CameraState, Phase
+from hailod.pipeline.camera_state import CameraState, Phase
 
 
 class FakeWorker:

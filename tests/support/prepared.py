@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hailod.geometry import View
 from hailod.prepare import Preparer
-from hailod.sources.stream import picture_of
+from hailod.sources.pictures import picture_of
 from hailod.types import TensorInfo, TensorOrder
 from tests.support.reference import PAD
 

@@ -36,18 +36,27 @@ def number_of(picture: Picture) -> int:
     return sum(1 << bit for bit, level in enumerate(cells) if level > 128)
 
 
-def make_clip(path: Path, *, frames: int = 50, fps: int = 25, gop: int = 25, codec: str = "libx264") -> Path:
-    """Encode frames that carry their number, from 0, with a key frame every `gop` frames."""
+def make_clip(
+    path: Path,
+    *,
+    frames: int = 50,
+    fps: int = 25,
+    gop: int = 25,
+    codec: str = "libx264",
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> Path:
+    """Encode frames that carry their number, from 0, with a key frame every `gop` frames; `size` is width, height."""
+    width, height = size
     options = {"preset": "ultrafast", "tune": "zerolatency"} if codec == "libx264" else {}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = gop
         for number in range(frames):
-            luma = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+            luma = np.full((height * 3 // 2, width), 128, np.uint8)
             bits = [235 if number >> bit & 1 else 16 for bit in range(BITS)]
-            luma[:CELL] = np.repeat(np.array(bits, np.uint8), CELL)
-            luma[48:64, number * 2 % (WIDTH - 16) :][:, :16] = 235
+            luma[:CELL, :WIDTH] = np.repeat(np.array(bits, np.uint8), CELL)
+            luma[48:64, number * 2 % (width - 16) :][:, :16] = 235
             frame = av.VideoFrame.from_ndarray(luma, format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
@@ -94,11 +103,11 @@ class RtspServer:
 
 @contextmanager
 def rtsp_server(
-    clip: Path, *, port: int = 0, auth: str | None = None, user: str = "user", password: str = ""
+    *clips: Path, port: int = 0, auth: str | None = None, user: str = "user", password: str = ""
 ) -> Iterator[RtspServer]:
-    """Serve `clip` for ever at `/cam`, optionally with basic or digest authentication."""
+    """Serve `clips`, one after the other, for ever at `/cam`, optionally with basic or digest authentication."""
     require_server()
-    command = [SYSTEM_PYTHON, str(SCRIPT), str(clip), "--port", str(port)]
+    command = [SYSTEM_PYTHON, str(SCRIPT), *map(str, clips), "--port", str(port)]
     if auth is not None:
         command += ["--auth", auth, "--user", user, "--password", password]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

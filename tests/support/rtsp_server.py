@@ -1,6 +1,6 @@
-"""A real RTSP server for tests, run by the system's Python: serves the H.264 of an MP4 for ever, without re-encoding.
+"""A real RTSP server for tests, run by the system's Python: serves the H.264 of MP4s for ever, without re-encoding.
 
-    /usr/bin/python3 rtsp_server.py FILE [--port N] [--auth basic|digest --user U --password P]
+    /usr/bin/python3 rtsp_server.py FILE... [--port N] [--auth basic|digest --user U --password P]
 
 Prints `port N` when it listens. Needs gir1.2-gst-rtsp-server-1.0, python3-gi and gstreamer1.0-plugins-{base,good,bad}.
 """
@@ -35,6 +35,15 @@ def access_units(path):
     pipeline.set_state(Gst.State.NULL)
     first = min(dts for *_, dts in units)
     return [(data, key, pts - first, dts - first) for data, key, pts, dts in units]
+
+
+def joined(parts):
+    """The access units of several files in a row, as of one."""
+    units, begin = [], 0
+    for part in parts:
+        units += [(data, key, pts + begin, dts + begin) for data, key, pts, dts in part]
+        begin = units[-1][3] + (part[-1][3] - part[0][3]) // max(1, len(part) - 1)
+    return units
 
 
 class Loop:
@@ -81,7 +90,7 @@ def require_login(server, factory, kind, user, password):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("file")
+    parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--auth", choices=["basic", "digest"])
     parser.add_argument("--user", default="user")
@@ -89,7 +98,7 @@ def main():
     options = parser.parse_args()
 
     Gst.init(None)
-    units = access_units(os.path.abspath(options.file))
+    units = joined([access_units(os.path.abspath(file)) for file in options.files])
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(options.port))

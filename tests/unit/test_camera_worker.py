@@ -16,7 +16,8 @@ from hailod.clock import FakeClock
 from hailod.config.model import CameraSettings
 from hailod.errors import SourceEnded, SourceLost, SourceUnavailable
 from hailod.mailbox import Mailboxes, Outcome, Skip
-from hailod.pipeline.camera import MAX_ABANDONED, CameraState, CameraWorker, Phase
+from hailod.pipeline.camera import MAX_ABANDONED, CameraWorker
+from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.sources.base import Captured
 from hailod.types import Picture, PixelFormat
 from tests.support.waiting import wait_for
@@ -25,6 +26,7 @@ PICTURE = Picture(PixelFormat.GRAY, 32, 16, (np.zeros((16, 32), np.uint8),))
 REFUSED = SourceUnavailable("rtsp://***@host/cam: nothing listens there", code="refused")
 BROKEN = SourceLost("rtsp://***@host/cam: the connection broke", code="lost")
 ENDED = SourceEnded("/clip.mp4: at its end", code="ended")
+WRONG = SourceUnavailable("rtsp://***@host/cam: user name or password refused", code="unauthorised")
 
 
 class Hang:
@@ -51,6 +53,7 @@ class ScriptedCamera:
         self._closing = False
         self.opened = 0
         self.closed = 0
+        self.slow_close: Hang | None = None
 
     def script(self, *steps: Step) -> None:
         with self._more:
@@ -87,7 +90,11 @@ class ScriptedCamera:
         return step
 
     def close(self) -> None:
-        self.closed += 1
+        with self._more:
+            self.closed += 1
+            hang = self.slow_close
+        if hang is not None:
+            hang.wait()
 
 
 class Rig:
@@ -138,6 +145,17 @@ class Rig:
             return self.worker.state.phase is phase
 
         wait_for(there, what=f"camera {phase}")
+
+    def show(self, picture: Picture, *, seconds: float, fps: float = 2.0) -> None:
+        """Deliver the same picture for so long."""
+        for _ in range(round(seconds * fps)):
+            before = self.captured()
+            self.camera.script(Captured(picture))
+            wait_for(lambda: self.captured() > before, what="the frame is taken")  # noqa: B023 -- called at once
+            self.tick(1.0 / fps)
+
+    def skipped(self) -> dict[str, int]:
+        return dict(self.mailboxes.snapshot().cameras["front"].skipped)
 
     def captured(self) -> int:
         counts = self.mailboxes.snapshot().cameras.get("front")
@@ -397,3 +415,156 @@ def test_the_delay_starts_over_after_a_healthy_while(make: Callable[..., Rig]) -
     opened = rig.camera.opened
     rig.tick(1.0)
     wait_for(lambda: rig.camera.opened == opened + 1)
+
+
+def other() -> Picture:
+    return Picture(PixelFormat.GRAY, 32, 16, (np.full((16, 32), 99, np.uint8),))
+
+
+def test_a_picture_that_hangs_is_not_used_and_the_camera_opened_once(make: Callable[..., Rig]) -> None:
+    """After `frozen_after` seconds of the same picture the camera is frozen: its frames are counted and not offered, it
+    is opened anew once, and it is online again by itself with the first picture that differs."""
+    rig = make(frozen_after=5.0)
+    rig.mailboxes.route("front", ["model"])
+    rig.worker.start()
+    rig.show(PICTURE, seconds=5.0)
+    assert rig.worker.state.phase is Phase.ONLINE
+    rig.show(PICTURE, seconds=30.0)
+    state = rig.worker.state
+    assert (state.phase, state.code, state.failures) == (Phase.FROZEN, "frozen", 0)
+    assert state.fix
+    assert (rig.camera.opened, rig.camera.closed) == (2, 1)
+    assert rig.skipped() == {Skip.FROZEN: 60}
+    rig.show(other(), seconds=1.0)
+    assert rig.worker.state.phase is Phase.ONLINE
+    assert rig.skipped() == {Skip.FROZEN: 60}
+    assert rig.phases() == [Phase.STARTING, Phase.ONLINE, Phase.FROZEN, Phase.ONLINE]
+    rig.show(other(), seconds=9.0)
+    assert rig.camera.opened == 3
+
+
+def test_a_picture_may_stand_still_unless_it_is_forbidden(make: Callable[..., Rig]) -> None:
+    """By default a camera that shows the same for an hour is online."""
+    rig = make()
+    rig.worker.start()
+    rig.show(PICTURE, seconds=3600.0, fps=0.01)
+    assert rig.phases() == [Phase.STARTING, Phase.ONLINE]
+
+
+def test_a_frozen_camera_that_cannot_be_opened_anew_is_lost(make: Callable[..., Rig]) -> None:
+    """What is wrong last is told: lost while it cannot be had, frozen again when it is back with the same picture."""
+    rig = make(frozen_after=5.0)
+    rig.worker.start()
+    rig.show(PICTURE, seconds=5.0)
+    rig.camera.script(frame(), REFUSED)
+    rig.reach(Phase.LOST)
+    rig.camera.script(frame())
+    rig.reach(Phase.FROZEN, tick=0.1)
+    assert rig.camera.opened == 3
+
+
+def test_a_sleeping_camera_is_away_without_a_fault(make: Callable[..., Rig]) -> None:
+    """A camera that sleeps is `asleep`, not lost; nothing of it is a warning, and it is tried at the set distance."""
+    rig = make(sleeps=True, backoff_max=20.0)
+    with capture_logs() as logs:
+        rig.camera.script(frame(), BROKEN, REFUSED, SourceUnavailable("x", code="dns"))
+        rig.worker.start()
+        rig.reach(Phase.ASLEEP)
+        for attempt in (2, 3):
+            rig.tick(19.9)
+            assert rig.camera.opened == attempt - 1
+            rig.tick(0.1)
+            wait_for(lambda: rig.worker.state.failures == attempt)  # noqa: B023 -- called at once
+        rig.camera.script(frame())
+        rig.reach(Phase.ONLINE, tick=1.0)
+    assert rig.phases() == [Phase.STARTING, Phase.ONLINE, Phase.ASLEEP, Phase.ONLINE]
+    assert not [line for line in logs if line["log_level"] not in ("info", "debug")]
+
+
+def test_a_sleeping_camera_that_refuses_is_a_fault(make: Callable[..., Rig]) -> None:
+    """A wrong password is told by a camera that is awake; it is lost like any other."""
+    rig = make(sleeps=True)
+    rig.camera.script(WRONG)
+    rig.worker.start()
+    rig.reach(Phase.LOST)
+    assert rig.worker.state.code == "unauthorised"
+
+
+def test_a_wrong_password_is_tried_rarely(make: Callable[..., Rig]) -> None:
+    """Cameras lock accounts: after a refusal the longest delay is waited for, each time."""
+    rig = make(backoff_initial=0.1, backoff_max=30.0)
+    rig.camera.script(*[WRONG] * 4)
+    rig.worker.start()
+    for failures in range(1, 5):
+        wait_for(lambda: rig.worker.state.failures == failures)  # noqa: B023 -- called at once
+        rig.tick(29.9)
+        assert rig.camera.opened == failures
+        rig.tick(0.1)
+
+
+def test_broken_frames_are_counted_when_nothing_else_comes(make: Callable[..., Rig]) -> None:
+    """What cannot be decoded is in the books before and without a picture, and does not make the camera online."""
+    rig = make()
+    rig.worker.start()
+    rig.camera.script(Captured(None, corrupt=25), Captured(None, corrupt=25, skipped=3), BROKEN)
+    rig.reach(Phase.LOST)
+    assert rig.captured() == 53
+    assert rig.skipped() == {Skip.CORRUPT: 50, Skip.LAG: 3}
+    assert rig.phases() == [Phase.STARTING, Phase.LOST]
+
+
+def test_a_camera_that_is_mostly_broken_says_so_until_it_is_well(make: Callable[..., Rig]) -> None:
+    """When most frames of some seconds cannot be decoded the camera is `corrupt`, and online all the while."""
+    rig = make()
+    rig.worker.start()
+    for corrupt in [3] * 5 + [0] * 20:
+        before = rig.captured()
+        rig.camera.script(frame(corrupt=corrupt))
+        wait_for(lambda: rig.captured() == before + 1 + corrupt)  # noqa: B023 -- called at once
+        rig.tick(1.0)
+    assert [state.corrupt for state in rig.states if state.phase is Phase.ONLINE] == [False, True, False]
+    assert rig.phases() == [Phase.STARTING, Phase.ONLINE]
+
+
+def test_a_close_that_hangs_is_given_up_like_any_other_call(make: Callable[..., Rig]) -> None:
+    """A driver that does not return from closing costs a thread for a while, not the camera."""
+    rig = make(read_timeout=5.0)
+    hang = rig.camera.slow_close = Hang()
+    rig.hangs.append(hang)
+    rig.worker.start()
+    rig.camera.script(frame(), BROKEN)
+    assert hang.entered.wait(5.0)
+    rig.camera.slow_close = None
+    rig.tick(7.1)
+    assert rig.worker.state.phase is Phase.LOST
+    rig.camera.script(frame())
+    rig.reach(Phase.ONLINE, tick=0.1)
+    assert rig.worker.state.generation == 2
+
+
+def test_the_wall_clock_decides_nothing(make: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set by years, either way, neither freezes nor loses a camera nor delays its next attempt."""
+    rig = make(frozen_after=5.0, backoff_max=20.0)
+    rig.worker.start()
+    for jump in (-1e9, 1e9):
+        monkeypatch.setattr(rig.clock, "wall", lambda: rig.clock.monotonic() + jump)  # noqa: B023 -- of this turn
+        rig.show(PICTURE, seconds=1.0)
+        rig.show(other(), seconds=1.0)
+    rig.camera.script(BROKEN)
+    rig.reach(Phase.LOST)
+    rig.camera.script(frame())
+    rig.reach(Phase.ONLINE, tick=0.1)
+    assert rig.phases() == [Phase.STARTING, Phase.ONLINE, Phase.LOST, Phase.ONLINE]
+
+
+def test_later_states_have_higher_serials(make: Callable[..., Rig]) -> None:
+    """Two threads report; whoever hears them can tell the later state, also over a worker and its successor."""
+    told: list[CameraState] = []
+    for _ in range(2):
+        rig = make()
+        rig.worker.start()
+        rig.camera.script(frame(), BROKEN)
+        rig.reach(Phase.LOST)
+        told += rig.states
+    serials = [state.serial for state in told]
+    assert serials == sorted(set(serials))

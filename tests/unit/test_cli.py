@@ -165,3 +165,11 @@ def test_missing_camera(tmp_path: Path) -> None:
     result = check_camera("front", settings, SystemClock())
     assert result.status is Status.FAIL
     assert "cameras.front.source" in result.fix
+
+
+def test_sleeping_camera_that_is_away(free_port: int) -> None:
+    """A battery camera that does not answer may be asleep: a warning, no failure."""
+    settings = CameraSettings.model_validate({"source": f"http://127.0.0.1:{free_port}/a.jpg", "sleeps": True})
+    result = check_camera("front", settings, SystemClock())
+    assert result.status is Status.WARN
+    assert "wake it" in result.fix

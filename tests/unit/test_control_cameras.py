@@ -13,11 +13,13 @@ from pydantic import SecretStr
 from hailod.clock import FakeClock
 from hailod.config.model import CameraSettings
 from hailod.control.cameras import Cameras, Condition
-from hailod.health import Code
+from hailod.control.events import Events
+from hailod.health import MAX_TEXT, Code
 from hailod.mailbox import Mailboxes
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
-from hailod.pipeline.camera import CameraWorker, Phase
+from hailod.pipeline.camera import CameraWorker
+from hailod.pipeline.camera_state import Phase
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import Result, Timing
 from hailod.pipeline.stats import Stats
@@ -46,6 +48,7 @@ class Rig:
             outbox=self.outbox,
             mailboxes=Mailboxes(self.clock),
             publisher=self.publisher,
+            events=Events(TOPICS, self.clock, self.outbox, "0000"),
             on_state=lambda _: None,
             factory=self._make,
         )
@@ -86,6 +89,16 @@ class Rig:
             found[outgoing.topic] = json.loads(text) if text.startswith("{") else text
         return found
 
+    def events(self) -> list[dict[str, Any]]:
+        """The events of the camera that go out now."""
+        found = []
+        while (outgoing := self.outbox.take()) is not None:
+            self.outbox.done(outgoing)
+            if outgoing.topic == FRONT.event:
+                assert not outgoing.retain
+                found.append(json.loads(outgoing.payload))
+        return found
+
 
 def told(conditions: tuple[Condition, ...]) -> dict[Code, str]:
     return {condition.code: condition.text for condition in conditions}
@@ -108,6 +121,9 @@ def rig() -> Iterator[Rig]:
         (Phase.LOST, True, "offline"),
         (Phase.ENDED, True, "offline"),
         (Phase.STUCK, True, "offline"),
+        (Phase.FROZEN, True, "offline"),
+        (Phase.ASLEEP, True, "offline"),
+        (Phase.ASLEEP, False, "offline"),
     ],
 )
 def test_status_says_whether_results_come(rig: Rig, phase: Phase, results: bool, status: str) -> None:
@@ -183,7 +199,12 @@ def test_slow_camera_has_three_frames_time(rig: Rig, fps_in: float, max_fps: flo
 
 @pytest.mark.parametrize(
     ("phase", "code"),
-    [(Phase.LOST, Code.CAMERA_LOST), (Phase.ENDED, Code.CAMERA_ENDED), (Phase.STUCK, Code.CAMERA_STUCK)],
+    [
+        (Phase.LOST, Code.CAMERA_LOST),
+        (Phase.ENDED, Code.CAMERA_ENDED),
+        (Phase.STUCK, Code.CAMERA_STUCK),
+        (Phase.FROZEN, Code.CAMERA_FROZEN),
+    ],
 )
 def test_what_is_wrong_with_a_camera_is_one_condition(rig: Rig, phase: Phase, code: Code) -> None:
     """Each way of being gone is one condition with its reason, and all of them are over when the camera is back."""
@@ -193,6 +214,106 @@ def test_what_is_wrong_with_a_camera_is_one_condition(rig: Rig, phase: Phase, co
     assert conditions[code] == "camera front: refused"
     assert not any(rig.phase(Phase.ONLINE).values())
     assert rig.phase(Phase.ONLINE, behind=True)[Code.CAMERA_BEHIND]
+    assert rig.phase(Phase.ONLINE, corrupt=True)[Code.CAMERA_CORRUPT]
+
+
+def test_every_condition_says_what_is_done_and_what_helps(rig: Rig) -> None:
+    """Whatever is wrong with a camera, health has words for what hailod does about it and for what a person can do."""
+    rig.apply()
+    seen = set()
+    for phase in Phase:
+        worker = rig.workers[-1]
+        facts = {"reason": "it broke", "fix": "mend it", "behind": True, "corrupt": True}
+        for condition in rig.cameras.handle(replace(worker.state, phase=phase, **facts)):
+            if condition.text:
+                seen.add(condition.code)
+                assert condition.doing
+                assert condition.fix
+                assert max(map(len, (condition.text, condition.doing, condition.fix))) < MAX_TEXT
+    assert seen == {code for code in Code if code.startswith("camera_")} - {Code.CAMERA_STALE}
+
+
+def test_a_sleeping_camera_that_is_away_is_no_condition(rig: Rig) -> None:
+    """Health stays as it is while a camera sleeps; its counts are flagged old all the same."""
+    rig.apply(sleeps=True)
+    rig.phase(Phase.ONLINE)
+    rig.result()
+    rig.tick()
+    assert not any(rig.phase(Phase.ASLEEP, code="timeout").values())
+    assert not any(rig.tick(STALE_AFTER + 1.0).values())
+    messages = rig.messages()
+    assert messages[FRONT.status] == "offline"
+    assert messages[FRONT.state]["stale"] is not None
+
+
+def test_a_loss_and_its_end_are_told_once_each(rig: Rig) -> None:
+    """However often it is tried and whatever fails then, `camera_lost` and `camera_recovered` come as a pair, with the
+    first code and the whole time by the monotonic clock."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.phase(Phase.LOST, code="lost", reason="the connection broke", failures=1)
+    for code, phase in (("refused", Phase.LOST), ("stuck", Phase.STUCK), ("frozen", Phase.FROZEN)):
+        rig.tick(10.0)
+        rig.phase(phase, code=code)
+    rig.tick(12.5)
+    rig.phase(Phase.ONLINE, code=None)
+    rig.phase(Phase.ONLINE, code=None, behind=True)
+    lost, recovered = rig.events()
+    assert (lost["event_type"], lost["code"], lost["reason"]) == ("camera_lost", "lost", "the connection broke")
+    assert (lost["camera"], lost["failures"]) == ("front", 1)
+    assert (recovered["event_type"], recovered["code"]) == ("camera_recovered", "lost")
+    assert recovered["duration_s"] == pytest.approx(42.5)
+
+
+def test_a_camera_that_never_came_is_lost_with_its_first_attempt(rig: Rig) -> None:
+    """A wrong address is an event too."""
+    rig.apply()
+    rig.phase(Phase.STARTING)
+    rig.phase(Phase.LOST, code="refused")
+    assert [event["event_type"] for event in rig.events()] == ["camera_lost"]
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.DISABLED, Phase.ENDED, Phase.ASLEEP])
+def test_what_is_not_lost_is_no_event(rig: Rig, phase: Phase) -> None:
+    """A start, a file's end and a camera that sleeps are no losses, and to come back from them is no recovery."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.phase(phase)
+    rig.phase(Phase.ONLINE)
+    assert rig.events() == []
+
+
+def test_a_camera_that_somebody_switched_off_is_not_lost(rig: Rig) -> None:
+    """What its worker says on the way out is no event."""
+    rig.apply()
+    rig.phase(Phase.ONLINE)
+    rig.apply(enabled=False)
+    rig.phase(Phase.LOST, code="lost")
+    rig.phase(Phase.DISABLED)
+    assert rig.events() == []
+
+
+def test_a_lost_camera_recovers_over_another_source_and_a_pause(rig: Rig) -> None:
+    """Whoever corrects the password of a lost camera, or switches it off and on, sees it recover."""
+    rig.apply()
+    rig.phase(Phase.LOST, code="unauthorised")
+    rig.apply(source=SecretStr("rtsp://right@192.0.2.1/"))
+    rig.phase(Phase.STARTING)
+    rig.apply(source=SecretStr("rtsp://right@192.0.2.1/"), enabled=False)
+    rig.phase(Phase.DISABLED)
+    rig.apply(source=SecretStr("rtsp://right@192.0.2.1/"))
+    rig.phase(Phase.ONLINE)
+    assert [event["event_type"] for event in rig.events()] == ["camera_lost", "camera_recovered"]
+
+
+def test_a_state_that_was_overtaken_is_not_believed(rig: Rig) -> None:
+    """Two threads report: the later state holds, whichever comes first."""
+    rig.apply()
+    rig.phase(Phase.ONLINE, serial=2)
+    rig.result()
+    assert rig.cameras.handle(replace(rig.workers[-1].state, phase=Phase.LOST, serial=1)) == ()
+    rig.tick()
+    assert rig.messages()[FRONT.status] == "online"
 
 
 def test_live_settings_do_not_restart_a_camera(rig: Rig) -> None:

@@ -28,7 +28,7 @@ from hailod.models.manifest import Manifest
 from hailod.mqtt.messages import Inbound, LinkState, Trouble
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import HOME_ASSISTANT_STATUS, Topics
-from hailod.pipeline.camera import CameraState, Phase
+from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import ModelTrouble
@@ -75,6 +75,7 @@ class Rig:
             outbox=outbox,
             mailboxes=self.engine.mailboxes,
             publisher=publisher,
+            events=events,
             on_state=self.inbox.put,
             factory=FakeWorker,  # type: ignore[arg-type]
         )
@@ -193,6 +194,14 @@ def test_conditions_of_a_removed_camera_end_with_it(rig: Rig) -> None:
     rig.control.adopt(rig.settings.model_copy(update={"cameras": left}))
     subjects = {(reason.code, reason.subject) for reason in rig.health.snapshot().reasons}
     assert subjects == {(Code.CAMERA_LOST, "back"), (Code.MODEL_FAILED, "one")}
+
+
+def test_health_passes_on_what_is_done_about_a_camera_and_what_helps(rig: Rig) -> None:
+    """The words of a camera's condition arrive in the document, each in its own field."""
+    rig.control.handle(CameraState("front", Phase.LOST, 0.0, code="refused", reason="nothing listens", fix="look"))
+    (reason,) = rig.health.snapshot().reasons
+    assert (reason.text, reason.fix) == ("camera front: nothing listens", "look")
+    assert "tried again" in reason.doing
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ CONFINED = {
     "hailo_platform": "device/host.py simulator",
     "paho": "mqtt/session.py mqtt/probe.py mqtt/watcher.py mqtt/caller.py",
     "amqtt": "demo/amqtt_broker.py",
-    "av": "sources/stream.py",
+    "av": "sources/stream.py sources/pictures.py",
     "picamera2": "sources/csi.py",
     "systemd": "sd.py logs.py",
     "onnxruntime": "simulator",

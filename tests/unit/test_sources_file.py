@@ -13,7 +13,8 @@ import pytest
 from hailod.clock import FakeClock, SystemClock
 from hailod.errors import SourceEnded, SourceUnavailable
 from hailod.sources.base import Captured
-from hailod.sources.stream import MAX_SIDE, StreamOptions, StreamSource, decode_image, picture_of
+from hailod.sources.pictures import MAX_SIDE, decode_image, picture_of
+from hailod.sources.stream import StreamOptions, StreamSource
 from hailod.types import ColorMatrix, PixelFormat
 from tests.support.rtsp import make_clip, number_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +44,7 @@ class FakeStream:
 
 
 def live(stream: FakeStream, *, patience: float = 2.5) -> LivePackets[FakePacket]:
-    return LivePackets(stream.packets(), TimestampLag(), stream.clock, max_lag=1.0, patience=patience)
+    return LivePackets(stream.packets(), TimestampLag(), stream.clock, max_lag=1.0, patience=patience, silence=5.0)
 
 
 def lag_of(stream: FakeStream, packet: FakePacket) -> float:
@@ -132,8 +133,74 @@ def test_timestamps_that_run_backwards_start_a_new_measurement() -> None:
     """A camera that restarts or sets its clock is not behind because of it."""
     meter = TimestampLag()
     meter.observe(5000.0, 10.0, 0.0)
-    assert meter.observe(1.0, 10.1, 0.0) == 0.0
+    assert meter.observe(1.0, 10.1, 0.09) == 0.0
     assert meter.observe(1.1, 10.4, 0.0) == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_packet_that_came_only_with_the_time_out_is_silence() -> None:
+    """What a parser held back until FFmpeg gave up waiting does not make the reader wait a second time."""
+    stream = FakeStream(FakeClock())
+    source = stream.packets()
+
+    def packets() -> Iterator[FakePacket]:
+        yield from itertools.islice(source, 10)
+        stream.clock.advance(5.0)
+        yield from source
+
+    reader = LivePackets(packets(), TimestampLag(), stream.clock, max_lag=1.0, patience=2.5, silence=5.0)
+    for _ in range(10):
+        reader.next()
+    begun = stream.clock.monotonic()
+    with pytest.raises(TimeoutError):
+        reader.next()
+    assert stream.clock.monotonic() - begun == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("jump", [-4000.0, -0.5, 2.5, 5000.0])
+@pytest.mark.parametrize(("waited", "left"), [(0.0, 0.8), (0.03, 0.0)])
+def test_a_jump_neither_makes_a_lag_nor_hides_one(jump: float, waited: float, left: float) -> None:
+    """Whichever way timestamps jump, the lag is what it would be had they gone on as before, and none when the reader
+    had to wait for data."""
+    meter = TimestampLag()
+    for number in range(26):
+        meter.observe(100.0 + number / FPS, 10.0 + number / FPS, 0.03)
+    assert meter.observe(101.0 + 1 / FPS, 11.8 + 1 / FPS, 0.0) == pytest.approx(0.8, abs=0.01)
+    assert meter.observe(101.0 + jump, 11.8 + 2 / FPS, waited) == pytest.approx(left, abs=0.01)
+    assert meter.observe(101.0 + 1 / FPS + jump, 11.8 + 3 / FPS, 0.0) == pytest.approx(left, abs=0.01)
+
+
+class JumpingStream(FakeStream):
+    """Its clock is set at every hundredth frame, forward and back in turn."""
+
+    def packets(self) -> Iterator[FakePacket]:
+        for packet in super().packets():
+            offset = 90_000 * (packet.pts // 100 % 2)
+            yield FakePacket(packet.pts + offset, packet.is_keyframe)
+
+
+def test_a_camera_whose_clock_is_set_again_and_again_loses_nothing() -> None:
+    """A reader that keeps up gets every packet, however the timestamps jump."""
+    packets = live(JumpingStream(FakeClock()))
+    got = [packet for packet, gap in (packets.next() for _ in range(1000)) if packet is not None and not gap]
+    assert len(got) == 1000
+    assert packets.skipped == 0
+
+
+@pytest.mark.parametrize("kind", [FakeStream, JumpingStream])
+def test_a_stream_faster_than_it_can_be_decoded_stays_within_its_lag(kind: type[FakeStream]) -> None:
+    """A reader of a third of the stream's speed is never much more than `max_lag` behind, and each packet is either
+    read or counted."""
+    stream = kind(FakeClock(), gop=10)
+    packets = live(stream)
+    lags, read = [], 0
+    while (packet := packets.next()[0]) is not None and read < 600:
+        read += 1
+        produced = stream.begin + (packet.pts % 90_000) / FPS
+        lags.append(stream.clock.monotonic() - produced)
+        stream.clock.advance(3.0 / FPS)
+    # A key frame of up to max_lag is begun with, and found to be over it one packet later.
+    assert max(lags) <= 1.0 + 3.0 / FPS + 0.01
+    assert packets.skipped > read
 
 
 def test_a_burst_at_the_start_is_not_lag() -> None:
