@@ -21,6 +21,8 @@ from hailod.pipeline.stats import Rate, Stats
 @dataclass(slots=True, eq=False)
 class _Camera:
     scene: Scene
+    # Unix seconds. Until the first result nothing is known, which is not the same as nothing being there.
+    added: float
     model: str | None = None
     rate: Rate = field(default_factory=Rate)
     last_result: float | None = None
@@ -47,7 +49,7 @@ class Publisher:
     def add(self, camera: str, labels: list[str]) -> None:
         """Begin (again) with an empty scene; `labels` are counted even when there are none."""
         with self._lock:
-            self._cameras[camera] = _Camera(Scene(labels))
+            self._cameras[camera] = _Camera(Scene(labels), self._clock.wall())
 
     def remove(self, camera: str) -> None:
         """Forget a camera, here and at the broker."""
@@ -105,10 +107,13 @@ class Publisher:
             if entry is None:
                 return
             objects = entry.scene.counts()
+            stale = entry.stale_since
+            if stale is None and entry.last_result is None:
+                stale = entry.added
             document = payloads.camera_state(
                 ts=self._clock.wall(),
                 fps=entry.rate.value(self._clock.monotonic()),
-                stale=entry.stale_since,
+                stale=stale,
                 model=entry.model,
                 labels=list(objects),
                 objects=objects,

@@ -123,6 +123,24 @@ def test_stale_counts_say_since_when(rig: Rig) -> None:
     assert rig.told(FRONT.state)[0]["stale"] is None
 
 
+def test_counts_before_the_first_result_are_not_passed_off_as_an_empty_scene(rig: Rig) -> None:
+    """Until a model has seen a first frame the counts are flagged, since when the camera is there; so are they when
+    its labels change, until the next frame."""
+    added = rig.clock.wall()
+    rig.clock.advance(3.0)
+    rig.publisher.publish_state("front")
+    assert [(told["objects"], told["stale"]) for told in rig.told(FRONT.state)] == [({"person": 0}, added)]
+    rig.publisher.set_stale("front", None)
+    assert rig.told(FRONT.state) == []
+    rig.clock.advance(1.0)
+    rig.publish(0)
+    assert [(told["objects"], told["stale"]) for told in rig.told(FRONT.state)] == [({"person": 1}, None)]
+    rig.clock.advance(1.0)
+    rig.publisher.add("front", ["person", "car"])
+    rig.publisher.publish_state("front")
+    assert rig.told(FRONT.state)[0]["stale"] == rig.clock.wall()
+
+
 def test_last_result_is_remembered(rig: Rig) -> None:
     """When a camera's last result came can be asked for; before the first there is none."""
     assert rig.publisher.last_result("front") is None
