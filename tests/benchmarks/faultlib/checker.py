@@ -106,6 +106,10 @@ class Checker:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             self._complain(message, f"is not what it should be: {type(error).__name__}: {error}")
 
+    def expect(self, camera: str, counts: Mapping[str, int]) -> None:
+        """From now on the camera shows these in every frame."""
+        self._expects[camera] = counts
+
     def unfinished(self, allowed: frozenset[str] = frozenset()) -> list[str]:
         """Events that told of a beginning and were not followed by that of the end."""
         return [
