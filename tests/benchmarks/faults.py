@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -98,14 +98,14 @@ def attempt(row: Row, shelf: Shelf) -> Findings:
     return found
 
 
-def judge(row: Row, shelf: Shelf, *, bounds: bool) -> Verdict:
+def judge(row: Row, play: Callable[[Row], Findings], *, bounds: bool) -> Verdict:
     """Play a row, once more if only a figure that depends on the machine is amiss."""
     began = time.monotonic()
     attempts = 1
-    found = attempt(row, shelf)
+    found = play(row)
     if bounds and found.missed and not found.problems:
         attempts = 2
-        found = attempt(row, shelf)
+        found = play(row)
     unheeded: tuple[str, ...] = ()
     if bounds:
         found.problems += found.missed
@@ -117,10 +117,9 @@ def judge(row: Row, shelf: Shelf, *, bounds: bool) -> Verdict:
 def run(rows: Sequence[Row], *, jobs: int, bounds: bool) -> list[Verdict]:
     """Play the rows, those side by side that measure nothing; prints each as it ends."""
     with tempfile.TemporaryDirectory(prefix="hailod-clips-") as folder:
-        shelf = Shelf(Path(folder))
         together = sorted((row for row in rows if not (row.measures and bounds)), key=lambda row: not row.slow)
         alone = [row for row in rows if row.measures and bounds]
-        play = functools.partial(_play, shelf=shelf, bounds=bounds)
+        play = functools.partial(_play, shelf=Shelf(Path(folder)), bounds=bounds)
         print(
             f"{'fault':<52}{'detected':>9}{'recovered':>10}{'frames':>8}{'messages':>9}  what health said", flush=True
         )
@@ -132,7 +131,7 @@ def run(rows: Sequence[Row], *, jobs: int, bounds: bool) -> list[Verdict]:
 
 
 def _play(row: Row, *, shelf: Shelf, bounds: bool) -> Verdict:
-    verdict = judge(row, shelf, bounds=bounds)
+    verdict = judge(row, functools.partial(attempt, shelf=shelf), bounds=bounds)
     print("\n".join(lines(verdict)), flush=True)
     return verdict
 

@@ -116,6 +116,7 @@ class Trial:
         before: Callable[[], object] = lambda: None,
         ready: bool = True,
         configure_s: float = OPEN_S,
+        relay: bool = True,
         tame: bool = False,
         real: bool = False,
     ) -> None:
@@ -143,7 +144,7 @@ class Trial:
         )
         self.text = (
             f'schema = 1\nnode = "{NODE}"\nstate_dir = "{self.folder / "state"}"\n{head}'
-            f'[mqtt]\nhost = "127.0.0.1"\nport = {self.proxy.port}\n'
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {self.proxy.port if relay else self.broker.port}\n'
             f"metrics_interval = 1.0\ndetections_max_hz = 30\n{mqtt}"
             f"[device]\n{device if real else simulator}"
             f"[pipeline]\nstale_after = 2.0\n{models}"

@@ -28,7 +28,7 @@ class Counted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Figures at `at` seconds. Memory is MB; of the host the proportional set size alone, as it shares its slots."""
+    """Figures at `at` seconds. Memory is MB: resident, and proportional, as daemon and host share slots."""
 
     at: float
     rss_mb: float
@@ -72,11 +72,12 @@ def sample(at: float, counted: Counted) -> Sample:
 
 
 def pss_mb(pid: str) -> float:
-    """The proportional set size of a process, 0 for one that is gone."""
-    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    """The proportional set size of a process, 0 for one that is gone.
+
+    Without pages of files: those of libraries are shared with whatever else runs, and count for more when that ends.
+    """
+    figures = dict(line.split()[:2] for line in _read(f"/proc/{pid}/smaps_rollup").splitlines()[1:])
+    return sum(int(figures.get(name, 0)) for name in ("Pss_Anon:", "Pss_Shmem:")) / 1024
 
 
 def _read(path: str) -> str:
