@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import re
 import sys
 import tempfile
 import threading
@@ -75,8 +76,8 @@ class Shelf:
             return path
 
 
-def attempt(row: Row, shelf: Shelf) -> Findings:
-    """Play a row once."""
+def attempt(row: Row, shelf: Shelf, logs: Path | None = None) -> Findings:
+    """Play a row once; the daemon's log goes into the folder `logs`."""
     with tempfile.TemporaryDirectory(prefix="hailod-faults-", ignore_cleanup_errors=True) as folder:
         trial = Trial(Path(folder), shelf.clip, row.undisturbed)
         try:
@@ -88,10 +89,12 @@ def attempt(row: Row, shelf: Shelf) -> Findings:
                     found = trial.findings
                     found.problems.append(_told(error))
                     found.problems += getattr(getattr(trial, "checker", None), "problems", [])
-                    node = getattr(trial, "node", None)
-                    found.notes += node.lines[-12:] if node is not None else []
+                    found.notes += trial.log[-12:]
         except Exception as error:  # noqa: BLE001 - so has one that cannot be cleared away
             found.problems.append(f"clearing away: {_told(error)}")
+        if logs is not None:
+            name = re.sub(r"[^a-z0-9]+", "-", f"{row.about} {row.name}".lower()).strip("-")
+            (logs / f"{name}.log").write_text("\n".join(trial.log) + "\n")
     for name, figure, bound in (("detected", found.detected, row.detect), ("recovered", found.recovered, row.recover)):
         if figure is not None and bound is not None and figure > bound:
             found.missed.append(f"{name} after {figure:.2f} s, not {bound:g} s")
@@ -114,12 +117,13 @@ def judge(row: Row, play: Callable[[Row], Findings], *, bounds: bool) -> Verdict
     return Verdict(row, found, attempts, time.monotonic() - began, unheeded)
 
 
-def run(rows: Sequence[Row], *, jobs: int, bounds: bool) -> list[Verdict]:
+def run(rows: Sequence[Row], *, jobs: int, bounds: bool, logs: Path | None = None) -> list[Verdict]:
     """Play the rows, those side by side that measure nothing; prints each as it ends."""
     with tempfile.TemporaryDirectory(prefix="hailod-clips-") as folder:
         together = sorted((row for row in rows if not (row.measures and bounds)), key=lambda row: not row.slow)
         alone = [row for row in rows if row.measures and bounds]
-        play = functools.partial(_play, shelf=Shelf(Path(folder)), bounds=bounds)
+        once = functools.partial(attempt, shelf=Shelf(Path(folder)), logs=logs)
+        play = functools.partial(_play, once=once, bounds=bounds)
         print(
             f"{'fault':<52}{'detected':>9}{'recovered':>10}{'frames':>8}{'messages':>9}  what health said", flush=True
         )
@@ -130,8 +134,8 @@ def run(rows: Sequence[Row], *, jobs: int, bounds: bool) -> list[Verdict]:
     return sorted(verdicts, key=lambda verdict: order[verdict.row.name])
 
 
-def _play(row: Row, *, shelf: Shelf, bounds: bool) -> Verdict:
-    verdict = judge(row, functools.partial(attempt, shelf=shelf), bounds=bounds)
+def _play(row: Row, *, once: Callable[[Row], Findings], bounds: bool) -> Verdict:
+    verdict = judge(row, once, bounds=bounds)
     print("\n".join(lines(verdict)), flush=True)
     return verdict
 
@@ -193,6 +197,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say which rows there are")
     parser.add_argument("--jobs", type=int, default=2, help="how many rows run at a time")
     parser.add_argument("--no-bounds", action="store_true", help="tell figures that are over their bounds, and pass")
+    parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the daemon's log of every row there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
     return parser.parse_args(argv)
 
@@ -210,7 +215,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no RTSP server: apt install {rtsp.PACKAGES}", file=sys.stderr)
         return 2
     steal, began = Steal.now(), time.monotonic()
-    verdicts = run(rows, jobs=options.jobs, bounds=not options.no_bounds)
+    if options.logs is not None:
+        options.logs.mkdir(parents=True, exist_ok=True)
+    verdicts = run(rows, jobs=options.jobs, bounds=not options.no_bounds, logs=options.logs)
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if options.json is not None:
         options.json.write_text(json.dumps(document(verdicts), indent=1, ensure_ascii=False) + "\n")

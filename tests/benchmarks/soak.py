@@ -13,6 +13,7 @@ Exit code 1 when something grew, when the books do not balance, or when the work
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import random
 import sys
@@ -123,6 +124,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
+    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        print("--plot needs matplotlib: pip install 'hailod[plots]'", file=sys.stderr)
+        return 2
     # A fault is a warning in the log; of hundreds nobody wants to read.
     logs.configure("error")
     steal = Steal.now()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,8 @@ from tests.support.waiting import wait_for
 
 STOP_LIMIT_S = 5.0
 ACCOUNTED = "frames accounted for"
-_CONDITION = re.compile(r'health condition +code=(\S+) text=("(?:[^"\\]|\\.)*"|\S+)')
+_CODE = re.compile(r"health condition( over)? +.*\bcode=(\w+)")
+_TEXT = re.compile(r'\btext=("(?:[^"\\]|\\.)*"|\S+)')
 
 
 class Node(Daemon):
@@ -63,10 +65,20 @@ class Node(Daemon):
     def condition(self, codes: frozenset[str], since: float) -> tuple[float, str, str] | None:
         """When the log first told of one of these conditions of health: time, code, text."""
         for at, line in list(self.heard):
-            found = _CONDITION.search(line) if at >= since else None
-            if found is not None and found[1] in codes:
-                return at, found[1], found[2].strip('"')
+            found = _CODE.search(line) if at >= since else None
+            if found is not None and not found[1] and found[2] in codes:
+                text = _TEXT.search(line)
+                return at, found[2], text[1].strip('"') if text else ""
         return None
+
+    def standing(self) -> set[str]:
+        """The conditions of health that stand, as the log tells of their coming and going; one code may stand for
+        several cameras or models."""
+        counts: Counter[str] = Counter()
+        for _, line in list(self.heard):
+            if found := _CODE.search(line):
+                counts[found[2]] += -1 if found[1] else 1
+        return {code for code, count in counts.items() if count > 0}
 
     def logged(self, text: str, since: float = 0.0) -> bool:
         return any(text in line for at, line in list(self.heard) if at >= since)

@@ -38,7 +38,7 @@ def away(trial: Trial, meanwhile: Callable[[], object], back: Callable[[], objec
     trial.check(frames_total(trial) > before + 40, "inference did not go on without the broker")
 
 
-@broker("absent at the start", short=True)
+@broker("absent at the start")
 def absent(trial: Trial) -> None:
     trial.start(ready=False, before=lambda: trial.proxy.set(Mode.REFUSE))
     trial.from_start()
@@ -142,7 +142,7 @@ def mute(trial: Trial) -> None:
     )
 
 
-@broker("stalls with a full socket buffer", short=True)
+@broker("stalls with a full socket buffer")
 def stalled(trial: Trial) -> None:
     trial.start(mqtt="keepalive = 5\n")
     daemon = psutil.Process(trial.node.process.pid)

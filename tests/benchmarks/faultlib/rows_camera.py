@@ -138,7 +138,7 @@ def silent_at_first(trial: Trial) -> None:
     trial.recovered("gate")
 
 
-@camera("silent in mid-stream (SIGSTOP), then it goes on", short=True, undisturbed=YARD)
+@camera("silent in mid-stream (SIGSTOP), then it goes on", undisturbed=YARD)
 def silent_later(trial: Trial) -> None:
     server = serve(trial)
     begin(trial, server.url(), delivers=True)
@@ -255,7 +255,7 @@ def sleeping(trial: Trial) -> None:
     wait_for(lambda: "camera_lost" not in trial.reasons() and trial.status("gate") == "online", what="it is back")
 
 
-@camera("20 of 22 are dead", short=True, undisturbed=("yard",))
+@camera("20 of 22 are dead", undisturbed=("yard",))
 def many_dead(trial: Trial) -> None:
     mute = behind(trial, 0, Mode.SILENT)
     nobody = behind(trial, 0, Mode.REFUSE)

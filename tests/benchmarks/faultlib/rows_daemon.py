@@ -164,7 +164,7 @@ def release(trial: Trial, for_s: float) -> None:
     wait_for(lambda: not trial.node.hosts(), what="no host has the device")
 
 
-@lend("released, used by another, acquired by command")
+@lend("released, used by another, acquired by command", short=True)
 def lent(trial: Trial) -> None:
     trial.start()
     trial.inject(lambda: release(trial, 60.0))

@@ -80,7 +80,7 @@ def job_fault(script: str, *codes: str, configure_s: float = OPEN_S) -> Callable
 
 # -- sessions and hosts ------------------------------------------------------------------------------------------------
 
-device("run_async refuses a job (82)", short=True, recover=NEW_HOST_S)(
+device("run_async refuses a job (82)", recover=NEW_HOST_S)(
     job_fault(fault("submit", status="QUEUE_IS_FULL", job=JOB), *LOST)
 )
 for name, number, within in (
@@ -108,7 +108,7 @@ device("all streams are aborted", recover=NEW_HOST_S)(job_fault(fault("stream_ab
 device("two failures in a row: the next rung")(
     job_fault(fault("completion", status=63, job=JOB) + fault("completion", status=63, job=JOB + 4), *LOST)
 )
-device("fails at once after it was rebuilt, three times", short=True)(
+device("fails at once after it was rebuilt, three times")(
     job_fault("".join(fault("completion", status=63, job=JOB + n) for n in range(4)), *LOST)
 )
 
@@ -121,7 +121,7 @@ def killed(trial: Trial) -> None:
     trial.recovered()
 
 
-@device("host stopped (SIGSTOP)", short=True, detect=HUNG_S)
+@device("host stopped (SIGSTOP)", detect=HUNG_S)
 def stopped(trial: Trial) -> None:
     trial.start()
     trial.inject(lambda: os.kill(trial.node.host, signal.SIGSTOP))
@@ -348,7 +348,7 @@ def late(trial: Trial) -> None:
 # -- heat and current --------------------------------------------------------------------------------------------------
 
 
-@device("too warm: the clock falls for 4 s", short=True)
+@device("too warm: the clock falls for 4 s")
 def throttled(trial: Trial) -> None:
     trial.start(faults=fault("throttle", level=3, at=2.0, for_=4.0))
     trial.detected("thermal_throttle")

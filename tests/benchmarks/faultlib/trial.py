@@ -89,6 +89,7 @@ class Trial:
         self._evidence: Evidence | None = None
         self._codes: set[str] = set()
         self._before: dict[str, int] | None = None
+        self._nodes: list[Node] = []
         self._tame = False
         self._ended = False
         self.started = 0.0
@@ -163,6 +164,7 @@ class Trial:
         """Start the daemon, again after it was ended."""
         self.started = time.monotonic()
         self.node = self._stack.enter_context(Node(self.folder, self.text, tame=self._tame))
+        self._nodes.append(self.node)
 
     def ready(self, timeout: float = 30.0) -> None:
         """Wait until every camera that can deliver does."""
@@ -234,7 +236,12 @@ class Trial:
 
     def over(self, *codes: str, timeout: float = 20.0) -> None:
         """Wait until health names none of these any more."""
-        wait_for(lambda: not self.reasons() & set(codes), timeout=timeout, what=f"{' and '.join(codes)} is over")
+        # Health in MQTT comes a moment after the log, where a condition may not yet have begun either.
+        wait_for(
+            lambda: not (self.reasons() | self.node.standing()) & set(codes),
+            timeout=timeout,
+            what=f"{' and '.join(codes)} is over",
+        )
         if self.findings.recovered is None and self._began is not None:
             self.findings.recovered = time.monotonic() - (self._mended or self._began)
 
@@ -282,6 +289,11 @@ class Trial:
 
         return wait_for(final, timeout=timeout, what=f"a reply to {name}")[0]
 
+    @property
+    def log(self) -> list[str]:
+        """What the daemon has written so far, in all its lives."""
+        return [line for node in self._nodes for line in node.lines]
+
     def complain(self, text: str) -> None:
         self.findings.problems.append(text)
 
@@ -326,7 +338,7 @@ class Trial:
             self.check(word in ("offline", "disabled"), f"camera {name} is {word} after the end")
         found.problems += self.checker.problems
         found.problems += self.checker.unfinished(self.open_ends)
-        found.problems += leaked(self.node.lines, self.secrets)
+        found.problems += leaked(self.log, self.secrets)
         found.said = self._said()
         self.check(found.messages_lost <= self.max_lost, f"{found.messages_lost} events, replies or states lost")
 
