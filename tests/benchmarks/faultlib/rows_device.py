@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,9 @@ HUNG_S = STALL_TIMEOUT_S + 0.5
 JOB = 60
 LOST = ("device_lost", "model_lost")
 ANY_LOSS = (*LOST, "device_hung")
+
+# A step of shedding is left as soon as it may be.
+COOLS_SOON = "[device.thermal]\nhold = 1.0\n"
 
 ANOTHER_PROGRAM = """
 import sys
@@ -318,12 +322,9 @@ def one_of_two(trial: Trial) -> None:
     script = fault("completion", status=63, model="other", rate=1.0)
     trial.start(cameras, others=["yard"], faults=script, ready=False, **_default(models))
     trial.detected(*LOST, "model_failed", "model_quarantined")
+    # It may take a few attempts to see which of the two it is; then the good one is left in peace.
+    wait_for(lambda: undisturbed_for(trial, "front", 3.0), timeout=40.0, what="the good model goes on for 3 s")
     trial.recovered("front")
-    trial.watch(4.0)
-    times = [message.at for message in trial.frames("front", trial.started + 3.0)]
-    gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
-    trial.check(len(times) > 20, f"the good model gave {len(times)} results in 4 s")
-    trial.check(max(gaps, default=9.0) < 2.5, f"the good model was silent for {max(gaps, default=9.0):.1f} s")
     trial.ends, trial.open_ends = None, frozenset({"device_lost", "camera_lost"})
 
 
@@ -345,12 +346,19 @@ def late(trial: Trial) -> None:
     trial.findings.said = "nothing: late is not lost"
 
 
+def undisturbed_for(trial: Trial, camera: str, seconds: float) -> bool:
+    """Whether the camera's results have come without a gap for so long."""
+    now = time.monotonic()
+    times = [now - seconds, *(message.at for message in trial.frames(camera, now - seconds)), now]
+    return max(later - sooner for sooner, later in itertools.pairwise(times)) < 0.8
+
+
 # -- heat and current --------------------------------------------------------------------------------------------------
 
 
 @device("too warm: the clock falls for 4 s")
 def throttled(trial: Trial) -> None:
-    trial.start(faults=fault("throttle", level=3, at=2.0, for_=4.0))
+    trial.start(faults=fault("throttle", level=3, at=2.0, for_=4.0), device=COOLS_SOON)
     trial.detected("thermal_throttle")
     trial.over("thermal_throttle", timeout=30.0)
     wait_for(lambda: trial.events("thermal_normal"), timeout=15.0, what="event thermal_normal")
@@ -365,7 +373,7 @@ def shut_down(trial: Trial) -> None:
 
 @device("heats up to 106 degrees and cools down again")
 def heats_up(trial: Trial) -> None:
-    trial.start(faults="temperature = [[0, 48], [3, 106], [6, 106], [8, 60]]\n")
+    trial.start(faults="temperature = [[0, 48], [3, 106], [6, 106], [8, 60]]\n", device=COOLS_SOON)
     trial.detected("thermal_throttle", timeout=20.0)
     trial.over("thermal_throttle", timeout=30.0)
 
