@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", default=DEFAULT, choices=scripts(), metavar="NAME", help=f"which (default: {DEFAULT})"
     )
+    parser.add_argument("--faults", action="store_true", help="the same as `hailod demo faults`")
     parser.add_argument("--seconds", type=_duration, metavar="N", help="end after so many seconds (default: at Ctrl-C)")
     parser.add_argument(
         "--broker", choices=broker.TITLES, help="which broker (default: mosquitto where it is installed)"
@@ -54,9 +55,11 @@ def run(args: argparse.Namespace) -> int:
         folder = tempfile.TemporaryDirectory(prefix="hailod-demo-")
     except OSError as error:
         raise DemoError(f"no temporary folder can be made: {error}; is the disk full?") from None
+    script = scripts()["faults" if args.faults else args.name]
     with folder as directory:
-        stage = Stage(Path(directory), say, SystemClock(), kind=kind, seconds=args.seconds)
-        _perform(scripts()[args.name], stage, say, kind.title)
+        porch = bool(getattr(script, "PORCH", False))
+        stage = Stage(Path(directory), say, SystemClock(), kind=kind, seconds=args.seconds, porch=porch)
+        _perform(script, stage, say, kind.title)
     return 0
 
 

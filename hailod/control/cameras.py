@@ -140,8 +140,8 @@ class Cameras:
             stale = self._is_stale(camera, now, stale_after)
             if stale != camera.stale:
                 camera.stale = stale
-                since = self._publisher.last_result(name) or camera.expecting_since or now
-                self._publisher.set_stale(name, since if stale else None)
+                if stale:
+                    self._publisher.mark_stale(name, self._publisher.last_result(name) or camera.expecting_since or now)
             # Of a camera that is lost or at its end more is known, and told; one that is back needs a moment.
             unanswered = stale and camera.online_since is not None and now - camera.online_since > stale_after
             text = f"camera {name}: frames come in, results do not" if unanswered else ""
@@ -196,6 +196,8 @@ class Cameras:
         if before.enabled != wanted.enabled:
             camera.expecting_since = None
             camera.worker.set_enabled(wanted.enabled)
+            # What it saw last is not what is there once nobody looks.
+            self._publisher.mark_stale(camera.worker.name, self._clock.monotonic())
         if before.max_fps != wanted.max_fps:
             camera.worker.set_max_fps(wanted.max_fps)
         if before.labels != wanted.labels:

@@ -199,6 +199,7 @@ class Reports:
                 "conditions_total": self._health.counts(),
                 "rungs_total": self._engine.link.climbed,
                 "frames_lost_total": self._engine.results.lost,
+                "results_total": {"overtaken": self._stats.overtaken},
                 "frames_retried_total": {
                     f"{camera}/{model}": pair.retried for (camera, model), pair in books.pairs.items() if pair.retried
                 },

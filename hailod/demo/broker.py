@@ -92,7 +92,7 @@ class Broker:
     def start(self) -> None:
         """Start it and wait until it takes connections; the port of the first start is kept. Raises DemoError."""
         for attempt in range(1, _ATTEMPTS + 1):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._child = Child(self.kind.title, self.kind.command(port, self._directory), self._directory, self._clock)
             self._child.start()
             if self._listens(self._child, port):
@@ -128,7 +128,8 @@ class Broker:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address on which nothing listens; DemoError where there is none to be had."""
     try:
         with socket.socket() as probe:
             probe.bind((HOST, 0))

@@ -20,6 +20,8 @@ _INTERVALS = 1000
 _REPLIES = 64
 # Conditions that do not make a node less than ok.
 _HARMLESS = frozenset({"simulated", "clock_unsynced"})
+# Events that tell the end of what health told the beginning of.
+_GOOD_NEWS = frozenset({"device_recovered", "camera_recovered", "thermal_normal", "device_acquired"})
 # Conditions that belong to every start.
 _ORDINARY = _HARMLESS | {"device_starting", "device_configuring"}
 
@@ -56,7 +58,8 @@ class Interval:
 @dataclass(slots=True)
 class Heard:
     """What was heard so far. `seen` counts arrivals by label for each camera; `replies` are the ids of commands
-    that were answered lately; `balanced` is whether the books were in every message of health."""
+    that were answered lately, `refused` those of them that were not obeyed; `told` counts conditions of health that
+    came, and events, by their names; `balanced` is whether the books were in every message of health."""
 
     online: bool = False
     detections: int = 0
@@ -66,7 +69,10 @@ class Heard:
     reconnects: int = 0
     balanced: bool = True
     seen: dict[str, Counter[str]] = field(default_factory=dict)
+    told: Counter[str] = field(default_factory=Counter)
+    status: dict[str, str] = field(default_factory=dict)
     replies: deque[str] = field(default_factory=lambda: deque(maxlen=_REPLIES))
+    refused: deque[str] = field(default_factory=lambda: deque(maxlen=_REPLIES))
     intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=_INTERVALS))
 
     @property
@@ -94,7 +100,6 @@ class Narrator:
         self.heard = Heard()
         self._topics = topics
         self._objects: dict[str, dict[str, int]] = {}
-        self._status: dict[str, str] = {}
         self._thresholds: dict[str, float] = {}
         self._reasons: dict[tuple[str, float], Mapping[str, Any]] = {}
 
@@ -113,7 +118,8 @@ class Narrator:
                     yield from self._metrics(document)
                 case ["health"]:
                     yield from self._health(document)
-                case ["event"]:
+                case ["event"] | ["cam", _, "event"]:
+                    self.heard.told[str(document["event_type"])] += 1
                     yield from _event(document)
                 case ["reply", _]:
                     yield from self._reply(document)
@@ -139,8 +145,8 @@ class Narrator:
                 yield Line(_label(camera) + _movement(label, change, count), Tone.SCENE)
 
     def _camera_status(self, camera: str, status: str) -> Iterator[Line]:
-        before = self._status.get(camera)
-        self._status[camera] = status
+        before = self.heard.status.get(camera)
+        self.heard.status[camera] = status
         if status != before:
             tone = {"online": Tone.GOOD, "offline": Tone.BAD}.get(status, Tone.PLAIN)
             yield Line(f"{_label(camera)}camera {status}", tone)
@@ -173,7 +179,11 @@ class Narrator:
             if key not in self._reasons:
                 tone = Tone.PLAIN if key[0] in _ORDINARY else Tone.BAD
                 told = "" if key[0] in _HARMLESS else f"{state}: "
+                self.heard.told[key[0]] += 1
                 yield Line(f"{_label('health')}{told}{key[0]}: {reason['text']}", tone)
+                for what, key_of_it in (("hailod", "doing"), ("you", "fix")):
+                    if said := reason.get(key_of_it):
+                        yield Line(f"{_label('')}  {what}: {said}", tone)
         for key, reason in self._reasons.items():
             if key not in reasons:
                 lasted = now - float(reason["since"])
@@ -190,6 +200,7 @@ class Narrator:
         if document.get("id") is not None:
             self.heard.replies.append(str(document["id"]))
         if status != "ok":
+            self.heard.refused.append(str(document.get("id")))
             error = document["error"]
             yield Line(f"{_label('reply')}{command}: {error['code']}: {error['message']}", Tone.BAD)
             return
@@ -217,6 +228,12 @@ def summary(heard: Heard, *, seconds: float, balanced: bool, cpu_pct: float) -> 
 
 
 def _event(document: Mapping[str, Any]) -> Iterator[Line]:
+    kind = str(document["event_type"])
+    if kind in _GOOD_NEWS:
+        lasted = f" after {document['duration_s']:.1f} s" if "duration_s" in document else ""
+        how = f", by: {document['rung']}" if document.get("rung") else ""
+        subject = str(document.get("camera") or document.get("model") or "")
+        yield Line(f"{_label('event')}{kind}{f' {subject}' if subject else ''}{lasted}{how}", Tone.GOOD)
     if document["event_type"] == "command_failed":
         subject = f"{document['camera']} " if document.get("camera") else ""
         told = f"{subject}{document['cmd']}: {document['code']}: {document['message']}"

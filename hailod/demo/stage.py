@@ -23,6 +23,7 @@ from hailod.demo import broker, narrator
 from hailod.demo.broker import HOST, Broker
 from hailod.demo.child import Child, DemoError
 from hailod.demo.narrator import Line, Narrator, Tone
+from hailod.demo.porch import Porch
 from hailod.mqtt.topics import Topics
 from hailod.mqtt.watcher import Watcher
 
@@ -31,6 +32,15 @@ MODELS: Final = ("fast", "accurate")
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 4.0
 _TURN_S = 0.1
+_FAULTS = "faults.toml"
+# A third camera, for demos in which one goes away.
+_PORCH = """\
+[cameras.porch]
+source = "http://{host}:{port}/picture.jpg"
+poll_interval = 0.5
+backoff_initial = 0.2
+backoff_max = 1.0
+"""
 _ACCOUNTED = "frames accounted for"
 
 _CONFIG = """\
@@ -47,6 +57,7 @@ metrics_interval = 4.0
 backend = "simulated"
 [device.simulated]
 serial = "demo-{pid}"
+faults = {faults}
 [models.fast]
 path = {fast}
 [models.accurate]
@@ -85,6 +96,7 @@ class Stage:
         *,
         kind: broker.Kind,
         seconds: float | None = None,
+        porch: bool = False,
     ) -> None:
         self.topics = Topics(NODE)
         self._directory = directory
@@ -97,6 +109,7 @@ class Stage:
         self._broker = Broker(kind, directory, clock, self._pause)
         self._broker_wanted = True
         self._daemon = Child("daemon", _daemon_command(directory), directory, clock)
+        self._porch = Porch(directory, clock) if porch else None
         self._watcher: Watcher | None = None
         self._began = clock.monotonic()
         self._curtain: float | None = None
@@ -114,6 +127,11 @@ class Stage:
         models = _models()
         self._broker.start()
         config = _config(self._directory, self._broker.port, self._broker.kind.protocol, models)
+        self.script("")
+        if self._porch is not None:
+            self._porch.start()
+            self._porch_listens(self._porch)
+            config += _PORCH.format(host=HOST, port=self._porch.port)
         (self._directory / "hailod.toml").write_text(config, encoding="utf-8")
         self._watcher = Watcher(HOST, self._broker.port, f"{self.topics.base}/#")
         self._watcher.start()
@@ -133,6 +151,8 @@ class Stage:
         orderly = self._daemon.stop(STOP_TIMEOUT_S)
         if self._watcher is not None:
             self._watcher.stop()
+        if self._porch is not None:
+            self._porch.stop()
         self._broker.stop()
         # The daemon's own closing line, written when no frame is on its way any more.
         balanced = orderly and any(_ACCOUNTED in line for line in self._daemon.lines)
@@ -160,14 +180,33 @@ class Stage:
         """Let the demo go on until `condition` holds; returns the seconds that took. DemoError after `timeout`."""
         return self._await(condition, timeout, what)
 
-    def command(self, name: str, args: dict[str, object]) -> None:
-        """Give the node a command over MQTT, and wait for its reply, which is told like any other message."""
+    def command(self, name: str, args: dict[str, object]) -> bool:
+        """Give the node a command over MQTT, and wait for its reply, which is told like any other message; says
+        whether it was obeyed."""
         identity = f"demo-{next(self._ids)}"
         document = json.dumps({"id": identity, "args": args})
         assert self._watcher is not None
         if not self._watcher.publish(f"{self.topics.base}/cmd/{name}", document):
             raise DemoError("the demo has lost its connection to the broker")
         self._await(lambda: identity in self.heard.replies, READY_TIMEOUT_S, f"a reply to {name}")
+        return identity not in self.heard.refused
+
+    def script(self, faults: str) -> None:
+        """What the simulated device does wrong, as a script of faults, from the next start of a device host on."""
+        path = self._directory / _FAULTS
+        fresh = path.with_suffix(".new")
+        fresh.write_text(faults, encoding="utf-8")
+        fresh.replace(path)
+
+    def stop_camera(self) -> None:
+        """Take the camera `porch` away."""
+        assert self._porch is not None
+        self._porch.stop()
+
+    def start_camera(self) -> None:
+        """Bring the camera `porch` back."""
+        assert self._porch is not None
+        self._porch.start()
 
     @property
     def daemon_pid(self) -> int:
@@ -198,6 +237,14 @@ class Stage:
                 raise DemoError(f"{what} did not come within {timeout:.0f} s; the daemon's last lines:\n{last}")
             self._turn(_TURN_S)
         return self._clock.monotonic() - began
+
+    def _porch_listens(self, camera: Porch) -> None:
+        """Wait for the camera, so that it is there when the daemon first looks."""
+        give_up = self._clock.monotonic() + READY_TIMEOUT_S
+        while not camera.listens():
+            if not camera.alive or self._clock.monotonic() > give_up:
+                raise camera.death()
+            self._pause(0.05)
 
     def _turn(self, timeout: float) -> None:
         """Tell the next message; raise when there is a reason to end."""
@@ -240,9 +287,16 @@ def _models() -> dict[str, Path]:
 def _config(directory: Path, port: int, protocol: str, models: dict[str, Path]) -> str:
     # A JSON string is a TOML string, whatever is in the path.
     quoted = {name: json.dumps(str(path)) for name, path in models.items()}
-    state = json.dumps(str(directory / "state"))
+    state, faults = (json.dumps(str(directory / name)) for name in ("state", _FAULTS))
     return _CONFIG.format(
-        node=json.dumps(NODE), state=state, host=HOST, port=port, protocol=protocol, pid=os.getpid(), **quoted
+        node=json.dumps(NODE),
+        state=state,
+        faults=faults,
+        host=HOST,
+        port=port,
+        protocol=protocol,
+        pid=os.getpid(),
+        **quoted,
     )
 
 

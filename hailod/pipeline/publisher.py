@@ -21,10 +21,13 @@ from hailod.pipeline.stats import Rate, Stats
 @dataclass(slots=True, eq=False)
 class _Camera:
     scene: Scene
+    # Monotonic; None while results come. Before the first one nothing is known, which is not an empty scene.
+    stale_since: float | None
     model: str | None = None
     rate: Rate = field(default_factory=Rate)
     last_result: float | None = None
-    stale_since: float | None = None
+    # When the newest frame was captured of which the result was told.
+    newest: float = 0.0
     next_detections: float = 0.0
 
 
@@ -48,7 +51,7 @@ class Publisher:
     def add(self, camera: str, labels: list[str]) -> None:
         """Begin (again) with an empty scene; `labels` are counted even when there are none."""
         with self._lock:
-            self._cameras[camera] = _Camera(Scene(labels))
+            self._cameras[camera] = _Camera(Scene(labels), self._clock.monotonic())
 
     def remove(self, camera: str) -> None:
         """Forget a camera, here and at the broker."""
@@ -65,9 +68,14 @@ class Publisher:
             camera = self._cameras.get(result.frame.camera)
             if camera is None:
                 return
+            if result.frame.captured < camera.newest:
+                # A frame that was sent again: what it shows is older than what was told.
+                self._stats.overtaken += 1
+                return
+            camera.newest = result.frame.captured
             before = camera.scene.counts()
             camera.scene.see(seen, now)
-            first = camera.last_result is None or camera.stale_since is not None
+            first = camera.stale_since is not None
             camera.model = result.lane.name
             camera.last_result = now
             camera.stale_since = None
@@ -90,11 +98,11 @@ class Publisher:
             entry = self._cameras.get(camera)
             return entry.last_result if entry else None
 
-    def set_stale(self, camera: str, since: float | None) -> None:
-        """The camera's counts are old since then (monotonic), or fresh again."""
+    def mark_stale(self, camera: str, since: float) -> None:
+        """The camera's counts are old since then (monotonic), until its next result: nothing else makes them fresh."""
         with self._lock:
             entry = self._cameras.get(camera)
-            if entry is None:
+            if entry is None or entry.stale_since is not None:
                 return
             entry.stale_since = since
         self.publish_state(camera)

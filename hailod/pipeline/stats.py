@@ -39,12 +39,16 @@ class Interval:
 
 
 class Stats:
-    """Collects timings from the results thread; `read` may be called by any other."""
+    """Collects timings from the results thread; `read` may be called by any other.
+
+    `overtaken` counts results that were not told, because a newer frame's was there first.
+    """
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
         self._samples: deque[tuple[float, float, float, float]] = deque(maxlen=SAMPLES)
         self._last_ended = 0.0
+        self.overtaken = 0
         self._clear(now)
 
     def add(self, camera: str, timing: Timing) -> None:

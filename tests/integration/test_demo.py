@@ -193,12 +193,19 @@ def test_models_take_turns(tmp_path: Path) -> None:
 
 
 def test_faults_pass(tmp_path: Path) -> None:
-    """`hailod demo faults` kills the device host, hangs it and takes the broker away, tells how long each took, and
-    ends by itself with balanced books."""
-    with demo(tmp_path, "faults") as running:
-        assert running.process.wait(100) == 0
-    assert len(re.findall(r"detections again after \d+\.\d s", running.output)) == 2
-    assert "degraded: device_lost: device host killed by signal 9" in running.output
-    assert "degraded: device_hung: " in running.output
-    assert re.search(r"the daemon was back after \d+\.\d s", running.output)
-    assert "books balanced" in running.output
+    """`hailod demo --faults` kills the device host, fails an inference, hangs the host, takes a camera and the broker
+    away, tells what health said and how long each took, and ends by itself with balanced books."""
+    with demo(tmp_path, "--faults") as running:
+        assert running.process.wait(110) == 0, running.output
+    output = running.output
+    assert len(re.findall(r"its successor was started after .* detections again after \d+\.\d s", output)) == 2
+    assert "degraded: device_lost: device host killed by signal 9" in output
+    assert re.search(r"detections again \d+\.\d s after it was told|it failed before the models", output)
+    assert "degraded: device_hung: " in output
+    assert re.search(r"porch +camera offline", output)
+    assert "degraded: camera_lost: camera porch" in output
+    assert re.search(r"it was online after \d+\.\d s", output)
+    assert re.search(r"the daemon was back after \d+\.\d s", output)
+    assert "cmd/device.release" in output
+    assert "books balanced" in output
+    assert list(tmp_path.iterdir()) == []

@@ -86,6 +86,28 @@ def test_each_condition_of_health_is_told_when_it_comes_and_goes(narrator: Narra
     assert (narrator.heard.restarts, narrator.heard.reconnects) == (1, 2)
 
 
+def test_what_is_done_and_what_helps_is_told_with_it(narrator: Narrator) -> None:
+    """Below a condition stands what hailod does about it and what people can do, where there is something to say."""
+    reason = {"code": "device_unavailable", "since": 90.0, "text": "in use", "doing": "tries again", "fix": "stop it"}
+    document = health("degraded") | {"reasons": [reason]}
+    assert hear(narrator, "health", document) == [
+        "  12.3 s  health      degraded: device_unavailable: in use",
+        "  12.3 s                hailod: tries again",
+        "  12.3 s                you: stop it",
+    ]
+    assert narrator.heard.told == {"device_unavailable": 1}
+
+
+def test_good_news_is_told_with_how_long_it_took(narrator: Narrator) -> None:
+    """A recovery says how long it took and what it took, a camera's which camera; a loss is told by health already."""
+    recovered = {"event_type": "device_recovered", "duration_s": 0.42, "rung": "session"}
+    assert hear(narrator, "event", recovered) == ["  12.3 s  event       device_recovered after 0.4 s, by: session"]
+    back = {"event_type": "camera_recovered", "camera": "street"}
+    assert hear(narrator, "cam/street/event", back) == ["  12.3 s  event       camera_recovered street"]
+    assert hear(narrator, "event", {"event_type": "device_lost"}) == []
+    assert narrator.heard.told == {"device_recovered": 1, "camera_recovered": 1, "device_lost": 1}
+
+
 def test_the_simulated_device_is_told_as_no_fault(narrator: Narrator) -> None:
     """That the device is simulated is said, and not as something that is wrong."""
     document = health("degraded", ("simulated", 1.0, "the device is simulated"))
@@ -105,6 +127,8 @@ def test_replies_are_told_with_what_they_cost(narrator: Narrator) -> None:
     assert list(narrator.heard.replies) == ["demo-1"]
     refused = {"id": None, "cmd": "model.swap", "status": "error", "error": {"code": "bad_args", "message": "no"}}
     assert hear(narrator, "reply/model.swap", refused) == ["  12.3 s  reply       model.swap: bad_args: no"]
+    hear(narrator, "reply/model.swap", refused | {"id": "demo-2"})
+    assert list(narrator.heard.refused)[-1] == "demo-2"
 
 
 def test_a_setting_is_told_when_it_changes(narrator: Narrator) -> None:

@@ -34,8 +34,8 @@ class Rig:
         self.publisher = Publisher(self.outbox, TOPICS, self.clock, self.stats)
         self.lane: Lane = lane()
 
-    def publish(self, *classes: int, camera: str = "front") -> None:
-        """A result in which each of `classes` is seen once."""
+    def publish(self, *classes: int, camera: str = "front", age: float = 0.05) -> None:
+        """A result in which each of `classes` is seen once, of a frame that was captured `age` seconds ago."""
         now = self.clock.monotonic()
         count = len(classes)
         detections = Detections(
@@ -43,8 +43,8 @@ class Rig:
             np.linspace(0.9, 0.5, count, dtype=np.float32),
             np.array(classes, np.int32),
         )
-        timing = Timing(now - 0.05, now - 0.04, now - 0.03, now - 0.01, now)
-        self.publisher.publish(Result(frame(camera, 7, captured=now - 0.05), self.lane, detections, timing))
+        timing = Timing(now - age, now - 0.04, now - 0.03, now - 0.01, now)
+        self.publisher.publish(Result(frame(camera, 7, captured=now - age), self.lane, detections, timing))
 
     def told(self, topic: str) -> list[Any]:
         """What goes out on the topic now; all else is let go too."""
@@ -114,7 +114,7 @@ def test_stale_counts_say_since_when(rig: Rig) -> None:
     rig.told(FRONT.state)
     since, wall = rig.clock.monotonic(), rig.clock.wall()
     rig.clock.advance(20.0)
-    rig.publisher.set_stale("front", since)
+    rig.publisher.mark_stale("front", since)
     (state,) = rig.told(FRONT.state)
     assert state["stale"] == wall
     assert state["objects"] == {"person": 1}
@@ -126,12 +126,42 @@ def test_stale_counts_say_since_when(rig: Rig) -> None:
 def test_stale_counts_keep_their_beginning_when_the_clock_is_set(rig: Rig) -> None:
     """Counts that are stale since before the clock was set say so in the time of the clock as it is now."""
     rig.publish(0)
-    rig.publisher.set_stale("front", rig.clock.monotonic())
+    rig.publisher.mark_stale("front", rig.clock.monotonic())
     rig.told(FRONT.state)
     rig.clock.advance(30.0)
     rig.clock.set_wall(2_000_000_000.0)
     rig.publisher.publish_state("front")
     assert rig.told(FRONT.state)[0]["stale"] == 2_000_000_000.0 - 30.0
+
+
+def test_counts_before_the_first_result_are_not_passed_off_as_an_empty_scene(rig: Rig) -> None:
+    """Until a model has seen a first frame the counts are flagged, since when the camera is there; so are they when
+    its labels change, until the next frame."""
+    added = rig.clock.wall()
+    rig.clock.advance(3.0)
+    rig.publisher.publish_state("front")
+    assert [(told["objects"], told["stale"]) for told in rig.told(FRONT.state)] == [({"person": 0}, added)]
+    rig.clock.advance(1.0)
+    rig.publish(0)
+    assert [(told["objects"], told["stale"]) for told in rig.told(FRONT.state)] == [({"person": 1}, None)]
+    rig.clock.advance(1.0)
+    rig.publisher.add("front", ["person", "car"])
+    rig.publisher.publish_state("front")
+    assert rig.told(FRONT.state)[0]["stale"] == rig.clock.wall()
+
+
+def test_older_frame_that_was_sent_again_is_not_told(rig: Rig) -> None:
+    """A frame whose inference failed may come home after a newer one: what it shows is not told as news."""
+    rig.publisher.configure(5.0)
+    rig.publish(0)
+    rig.told(FRONT.state)
+    rig.clock.advance(1.0)
+    rig.publish(0, 0, age=2.0)
+    assert rig.stats.overtaken == 1
+    assert rig.told(FRONT.detections) == []
+    assert rig.told(FRONT.state) == []
+    rig.publish(0, 0)
+    assert rig.told(FRONT.state)[0]["objects"] == {"person": 2}
 
 
 def test_last_result_is_remembered(rig: Rig) -> None:
@@ -159,7 +189,7 @@ def test_removed_camera_is_cleared_at_the_broker(rig: Rig) -> None:
     assert rig.told(FRONT.state) == [None]
     rig.publisher.configure(5.0)
     rig.publish(0)
-    rig.publisher.set_stale("front", 1.0)
+    rig.publisher.mark_stale("front", 1.0)
     assert rig.told(FRONT.state) == []
 
 

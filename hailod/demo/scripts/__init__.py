@@ -1,7 +1,7 @@
 """The demos there are: every module of this package is one. Adding a demo is adding a file.
 
 A module offers a line about itself, `ABOUT`, and `run(stage)`, which does something on a running stage; the demo ends
-when it returns.
+when it returns. With `PORCH = True` there is a third camera, which the stage can take away.
 """
 
 from __future__ import annotations

@@ -1,0 +1,278 @@
+"""What cameras do wrong. All have the camera `gate` fail, and `yard` beside it, which must not lose a frame by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import psutil
+
+from tests.benchmarks.faultlib.mjpeg import MjpegCamera
+from tests.benchmarks.faultlib.proxy import Mode, Proxy
+from tests.benchmarks.faultlib.row import Rows
+from tests.benchmarks.faultlib.trial import SEES, SYNTHETIC, Trial
+from tests.support.daemon import BASE
+from tests.support.rtsp import RtspServer, rtsp_server
+from tests.support.waiting import wait_for
+
+camera = Rows("camera")
+
+QUICK = "backoff_initial = 0.2\nbackoff_max = 0.5\nopen_timeout = 2.0\nread_timeout = 1.0\n"
+SLOW = QUICK.replace("read_timeout = 1.0", "read_timeout = 5.0").replace("open_timeout = 2.0", "open_timeout = 10.0")
+LOST = ("camera_lost", "camera_stuck")
+YARD = ("yard",)
+# As a password is written into a URL, and as the camera knows it.
+WRITTEN, PASSWORD = "geheim%40zu%2Fhaus", "geheim@zu/haus"
+
+
+def serve(trial: Trial, clip: str = "25", **options: str) -> RtspServer:
+    """A real RTSP server, for as long as the trial lasts."""
+    return trial.enter(rtsp_server(trial.clips(clip), **options))  # type: ignore[arg-type]
+
+
+def behind(trial: Trial, target: int, mode: Mode = Mode.FORWARD) -> Proxy:
+    """A relay before a camera."""
+    relay = trial.enter(Proxy(target))
+    relay.set(mode)
+    return relay
+
+
+def begin(
+    trial: Trial,
+    source: str,
+    *,
+    delivers: bool,
+    more: str = "",
+    quick: str = QUICK,
+    secrets: Sequence[str] = (),
+) -> None:
+    """Start with `yard`, and `gate` at `source`; without `delivers` the latter is broken from the start."""
+    trial.secrets = list(secrets)
+    cameras = {"yard": SYNTHETIC, "gate": f'source = "{source}"\n{quick}{more}'}
+    trial.start(cameras, others=() if delivers else ["gate"])
+    if not delivers:
+        trial.from_start()
+
+
+def comes(trial: Trial) -> None:
+    """From now on `gate` must deliver."""
+    trial.others.remove("gate")
+    trial.online["gate"] = SEES
+    trial.checker.expect("gate", SEES)
+
+
+def never_comes(trial: Trial, *words: str, seconds: float = 1.5) -> None:
+    """`gate` stays away, is told so with what to do, and the row ends so."""
+    wait_for(lambda: trial.health_says("camera_lost", *words), what=f"health says {words}")
+    trial.baseline()
+    trial.watch(seconds)
+    trial.ends, trial.open_ends = "degraded", frozenset({"camera_lost"})
+
+
+@camera("nothing listens, then it does", short=True, undisturbed=YARD)
+def refused(trial: Trial) -> None:
+    server = serve(trial)
+    relay = behind(trial, server.port, Mode.REFUSE)
+    begin(trial, f"rtsp://127.0.0.1:{relay.port}/cam", delivers=False)
+    trial.detected(*LOST)
+    wait_for(lambda: trial.health_says("camera_lost", "nothing listens"), what="health says why")
+    trial.baseline()
+    trial.watch(1.0)
+    comes(trial)
+    trial.mend(lambda: relay.set(Mode.FORWARD))
+    trial.recovered("gate")
+
+
+@camera("wrong password, then it is the right one", undisturbed=YARD)
+def wrong_password(trial: Trial) -> None:
+    strict = serve(trial, auth="digest", user="viewer", password=f"x{PASSWORD}")
+    relay = behind(trial, strict.port)
+    source = f"rtsp://viewer:{WRITTEN}@127.0.0.1:{relay.port}/cam"
+    begin(trial, source, delivers=False, secrets=[WRITTEN, PASSWORD, "geheim"])
+    trial.detected(*LOST)
+    wait_for(lambda: trial.health_says("camera_lost", "user name or password refused"), what="health says why")
+    trial.baseline()
+    comes(trial)
+    lenient = serve(trial, auth="digest", user="viewer", password=PASSWORD)
+    trial.mend(lambda: relay.lead_to(lenient.port))
+    trial.recovered("gate")
+
+
+@camera("404: no such path", undisturbed=YARD)
+def no_such_path(trial: Trial) -> None:
+    begin(trial, serve(trial).url().replace("/cam", "/nothing"), delivers=False)
+    trial.detected(*LOST)
+    never_comes(trial, "check the path")
+
+
+@camera("the name cannot be resolved", undisturbed=YARD)
+def no_such_name(trial: Trial) -> None:
+    begin(trial, "rtsp://camera.invalid/cam", delivers=False)
+    trial.detected(*LOST)
+    never_comes(trial, "name")
+
+
+@camera("a web page instead of a picture", undisturbed=YARD)
+def web_page(trial: Trial) -> None:
+    server = trial.enter(MjpegCamera())
+    server.page = True
+    begin(trial, server.url, delivers=False)
+    trial.detected(*LOST)
+    trial.baseline()
+    comes(trial)
+
+    def show() -> None:
+        server.page = False
+
+    trial.mend(show)
+    trial.recovered("gate")
+
+
+@camera("silent after connect, then it answers", undisturbed=YARD)
+def silent_at_first(trial: Trial) -> None:
+    relay = behind(trial, serve(trial).port, Mode.SILENT)
+    begin(trial, f"rtsp://127.0.0.1:{relay.port}/cam", delivers=False)
+    trial.detected(*LOST)
+    trial.baseline()
+    comes(trial)
+    trial.mend(lambda: relay.set(Mode.FORWARD, cut=True))
+    trial.recovered("gate")
+
+
+@camera("silent in mid-stream (SIGSTOP), then it goes on", undisturbed=YARD)
+def silent_later(trial: Trial) -> None:
+    server = serve(trial)
+    begin(trial, server.url(), delivers=True)
+    trial.inject(server.freeze)
+    trial.detected(*LOST)
+    trial.watch(0.5)
+    trial.mend(server.thaw)
+    trial.recovered("gate")
+
+
+@camera("its network is cut in mid-stream, no packet comes", undisturbed=YARD)
+def cut_off(trial: Trial) -> None:
+    relay = behind(trial, serve(trial).port)
+    begin(trial, f"rtsp://127.0.0.1:{relay.port}/cam", delivers=True)
+    trial.inject(lambda: relay.set(Mode.DEAF))
+    trial.detected(*LOST)
+    trial.mend(lambda: relay.set(Mode.FORWARD, cut=True))
+    trial.recovered("gate")
+
+
+@camera("server gone, and back", short=True, undisturbed=YARD)
+def gone(trial: Trial) -> None:
+    server = serve(trial)
+    relay = behind(trial, server.port)
+    begin(trial, f"rtsp://127.0.0.1:{relay.port}/cam", delivers=True)
+    trial.inject(server.kill)
+    trial.detected(*LOST)
+    trial.watch(1.0)
+    successor = serve(trial)
+    trial.mend(lambda: relay.lead_to(successor.port))
+    trial.recovered("gate")
+
+
+@camera("the same picture for 2 s, then others", undisturbed=YARD)
+def frozen(trial: Trial) -> None:
+    server = trial.enter(MjpegCamera())
+    begin(trial, server.url, delivers=True, more="frozen_after = 1.0\n")
+
+    def freeze(*, still: bool = True) -> None:
+        server.still = still
+
+    trial.inject(freeze)
+    trial.detected("camera_frozen", "camera_lost")
+    trial.mend(lambda: freeze(still=False))
+    trial.recovered("gate")
+    trial.over("camera_frozen", "camera_lost")
+
+
+@camera("a stream full of errors for 3 s", undisturbed=YARD)
+def corrupt(trial: Trial) -> None:
+    relay = behind(trial, serve(trial).port)
+    begin(trial, f"rtsp://127.0.0.1:{relay.port}/cam", delivers=True)
+    trial.inject(lambda: relay.set(Mode.CORRUPT))
+    trial.detected(*LOST, "camera_corrupt", "camera_stale")
+    trial.watch(2.0)
+    trial.mend(lambda: relay.set(Mode.FORWARD, cut=True))
+    trial.recovered("gate")
+    trial.over(*LOST, "camera_corrupt", "camera_stale")
+
+
+@camera("another resolution in mid-stream", undisturbed=YARD)
+def other_size(trial: Trial) -> None:
+    server = trial.enter(MjpegCamera())
+    begin(trial, server.url, delivers=True)
+
+    def grow() -> None:
+        server.size = (320, 240)
+        trial.watch(1.0)
+        server.size = (80, 64)
+        trial.watch(1.0)
+
+    trial.inject(grow)
+
+    def sizes() -> set[tuple[int, int]]:
+        return {(message.document["w"], message.document["h"]) for message in trial.frames("gate")}
+
+    wait_for(lambda: {(160, 120), (320, 240), (80, 64)} <= sizes(), what="results in every resolution")
+    trial.check(not trial.health_says("camera_lost"), "a change of size was taken for a loss")
+    trial.findings.said = "nothing: there is nothing to say"
+
+
+def steady(clip: str, seconds: float, least: int) -> Callable[[Trial], None]:
+    """A camera of an unusual rate is well: never offline, stale or behind, and its results are young."""
+
+    def play(trial: Trial) -> None:
+        begin(trial, serve(trial, clip).url(), delivers=True, quick=SLOW)
+        trial.inject(lambda: trial.watch(seconds))
+        words = [m.payload.decode() for m in trial.recorder.of(f"{BASE}/cam/gate/status", trial.started)]
+        trial.check("offline" not in words, f"its status was {words}")
+        told = trial.reasons()
+        trial.check(not {code for code in told if code.startswith("camera")}, f"health said {told}")
+        trial.check(len(trial.frames("gate")) >= least, f"only {len(trial.frames('gate'))} results")
+        trial.findings.said = "nothing: all is well"
+
+    return play
+
+
+camera("1 FPS", undisturbed=YARD)(steady("1", 6.0, 4))
+camera("120 FPS", undisturbed=YARD)(steady("120", 4.0, 60))
+
+
+@camera("sleeps and wakes twice, as battery cameras do", undisturbed=YARD)
+def sleeping(trial: Trial) -> None:
+    relay = behind(trial, serve(trial).port)
+    begin(trial, f"rtsp://127.0.0.1:{relay.port}/cam", delivers=True)
+    trial.inject(lambda: relay.set(Mode.REFUSE, cut=True))
+    trial.detected(*LOST)
+    trial.mend(lambda: relay.set(Mode.FORWARD))
+    trial.recovered("gate")
+    wait_for(lambda: "camera_lost" not in trial.reasons(), what="health is well in between")
+    relay.set(Mode.REFUSE, cut=True)
+    wait_for(lambda: trial.status("gate") == "offline" or "camera_lost" in trial.reasons(), what="it sleeps again")
+    relay.set(Mode.FORWARD)
+    wait_for(lambda: "camera_lost" not in trial.reasons() and trial.status("gate") == "online", what="it is back")
+
+
+@camera("20 of 22 are dead", undisturbed=("yard",))
+def many_dead(trial: Trial) -> None:
+    mute = behind(trial, 0, Mode.SILENT)
+    nobody = behind(trial, 0, Mode.REFUSE)
+    dead = {
+        f"dead{n:02}": f'source = "rtsp://127.0.0.1:{(mute if n % 2 else nobody).port}/cam"\n{QUICK}' for n in range(20)
+    }
+    trial.start({"yard": SYNTHETIC, "front": SYNTHETIC, **dead}, others=list(dead))
+    trial.from_start()
+    trial.detected(*LOST)
+    wait_for(lambda: all(trial.status(name) == "offline" for name in dead), timeout=20.0, what="all of them are told")
+    daemon = psutil.Process(trial.node.process.pid)
+    trial.baseline()
+    before, threads = sum(daemon.cpu_times()[:2]), daemon.num_threads()
+    trial.watch(3.0)
+    used = (sum(daemon.cpu_times()[:2]) - before) / 3.0
+    trial.check(daemon.num_threads() <= threads + 5, f"{threads} threads, 3 s later {daemon.num_threads()}")
+    trial.check(threads < 22 * 3 + 15, f"{threads} threads for 22 cameras")
+    trial.check(used < 0.8, f"{100 * used:.0f} % of a core for 20 dead cameras")
+    trial.ends, trial.open_ends = "degraded", frozenset({"camera_lost"})
+    trial.findings.notes.append(f"{threads} threads, {100 * used:.0f} % of a core")

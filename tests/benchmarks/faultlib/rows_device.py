@@ -1,0 +1,411 @@
+"""What the accelerator does wrong."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.benchmarks.faultlib.row import Rows
+from tests.benchmarks.faultlib.trial import OPEN_S, SEES, STALL_TIMEOUT_S, SYNTHETIC, TWO_CAMERAS, Trial
+from tests.support import hef_encoder
+from tests.support.models import sees_two
+from tests.support.waiting import wait_for
+
+device = Rows("device")
+
+# A start of the host process by the operating system, and a simulated 0.3 s of the device.
+NEW_HOST_S = 1.5
+SAME_HOST_S = 0.5
+# Where the device stays open, of which the first is a part.
+CONFIGURE_S = 0.1
+HUNG_S = STALL_TIMEOUT_S + 0.5
+# The two cameras give 40 jobs a second: so many are over before the fault comes.
+JOB = 60
+LOST = ("device_lost", "model_lost")
+ANY_LOSS = (*LOST, "device_hung")
+
+# A step of shedding is left as soon as it may be.
+COOLS_SOON = "[device.thermal]\nhold = 1.0\n"
+
+ANOTHER_PROGRAM = """
+import sys
+from hailod import simulator
+simulator.install(simulator.SimulatorOptions(serial=sys.argv[1]))
+import hailo_platform
+device = hailo_platform.VDevice()
+print("held", flush=True)
+sys.stdin.read()
+device.release()
+"""
+
+
+def fault(kind: str, **fields: object) -> str:
+    """A rule of a script of faults; `for_` is `for`."""
+    lines = [f"{key.rstrip('_')} = {_toml(value)}" for key, value in {"kind": kind, **fields}.items()]
+    return "[[fault]]\n" + "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def held(trial: Trial) -> Iterator[Callable[[], None]]:
+    """Another process has the device until the function that is given is called, or the block ends."""
+    command = [sys.executable, "-c", ANOTHER_PROGRAM, trial.serial]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            assert process.stdout.readline() == "held\n", "another program holds the device"
+            yield process.stdin.close
+        finally:
+            process.stdin.close()
+            process.wait(10)
+
+
+def job_fault(script: str, *codes: str, configure_s: float = OPEN_S) -> Callable[[Trial], None]:
+    """A fault in the middle of work that the daemon must get over by itself."""
+
+    def play(trial: Trial) -> None:
+        trial.start(faults=script, ready=False, configure_s=configure_s)
+        trial.detected(*codes)
+        trial.recovered()
+
+    return play
+
+
+# -- sessions and hosts ------------------------------------------------------------------------------------------------
+
+device("run_async refuses a job (82)", recover=NEW_HOST_S)(
+    job_fault(fault("submit", status="QUEUE_IS_FULL", job=JOB), *LOST)
+)
+for name, number, within in (
+    ("STREAM_ABORT", 63, SAME_HOST_S),
+    ("TIMEOUT", 4, SAME_HOST_S),
+    ("INVALID_OPERATION", 6, SAME_HOST_S),
+    ("DRIVER_OPERATION_FAILED", 36, NEW_HOST_S),
+    ("INTERNAL_FAILURE", 8, NEW_HOST_S),
+    ("COMMUNICATION_CLOSED", 62, NEW_HOST_S),
+):
+    device(f"a job completes with {name} ({number})", short=number == 63, recover=within)(
+        job_fault(
+            fault("completion", status=number, job=JOB),
+            *LOST,
+            configure_s=CONFIGURE_S if within == SAME_HOST_S else OPEN_S,
+        )
+    )
+device("stuck on a job for 0.6 s, then TIMEOUT")(job_fault(fault("timeout", after=0.6, job=JOB), *LOST))
+device("one callback never comes", short=True, detect=HUNG_S)(job_fault(fault("hang", job=JOB, times=1), *ANY_LOSS))
+device("no callback for 3 s, whatever host asks")(job_fault(fault("hang", job=JOB, for_=3.0), *ANY_LOSS))
+device("the library aborts the host (SIGABRT)", recover=NEW_HOST_S)(
+    job_fault(fault("process_abort", job=JOB), "device_lost")
+)
+device("all streams are aborted", recover=NEW_HOST_S)(job_fault(fault("stream_abort", job=JOB, for_=0.01), *LOST))
+device("two failures in a row: the next rung")(
+    job_fault(fault("completion", status=63, job=JOB) + fault("completion", status=63, job=JOB + 4), *LOST)
+)
+device("fails at once after it was rebuilt, three times")(
+    job_fault("".join(fault("completion", status=63, job=JOB + n) for n in range(4)), *LOST)
+)
+
+
+@device("host killed (SIGKILL)", short=True, recover=NEW_HOST_S)
+def killed(trial: Trial) -> None:
+    trial.start()
+    trial.inject(lambda: os.kill(trial.node.host, signal.SIGKILL))
+    trial.detected("device_lost")
+    trial.recovered()
+
+
+@device("host stopped (SIGSTOP)", detect=HUNG_S)
+def stopped(trial: Trial) -> None:
+    trial.start()
+    trial.inject(lambda: os.kill(trial.node.host, signal.SIGSTOP))
+    trial.detected(*ANY_LOSS)
+    trial.recovered()
+
+
+@device("host killed three times, each as soon as it serves")
+def killed_again(trial: Trial) -> None:
+    trial.start()
+    victim = trial.node.host
+    trial.inject(lambda: os.kill(victim, signal.SIGKILL))
+    trial.detected("device_lost")
+    for _ in range(2):
+        trial.recovered()
+        victim = trial.node.host
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda before=victim: before not in trial.node.hosts(), what="the host is gone")
+    wait_for(trial.node.hosts, timeout=20.0, what="a new host")
+    seen = {name: len(trial.frames(name)) for name in trial.online}
+    wait_for(lambda: all(len(trial.frames(n)) > seen[n] + 5 for n in seen), timeout=20.0, what="all deliver again")
+
+
+@device("host floods its standard error")
+def flood(trial: Trial) -> None:
+    trial.start()
+    pipe = os.open(f"/proc/{trial.node.host}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    line = b"[HailoRT] [error] CHECK failed - something is wrong with something else\n" * 50
+    sent = 0
+
+    def pour() -> None:
+        nonlocal sent
+        for _ in range(1000):
+            try:
+                sent += os.write(pipe, line)
+            except BlockingIOError:
+                threading.Event().wait(0.001)
+
+    try:
+        trial.inject(pour)
+    finally:
+        os.close(pipe)
+    before = {name: len(trial.frames(name)) for name in trial.online}
+    wait_for(lambda: all(len(trial.frames(n)) > before[n] + 10 for n in before), what="detections go on")
+    trial.check(sent > 200_000, f"only {sent} bytes were taken from the flood")
+    trial.check(len(trial.node.lines) < 2000, f"{len(trial.node.lines)} lines in the log")
+    trial.check(not trial.reasons() & set(ANY_LOSS), "a talkative host was given up")
+    trial.findings.said = f"nothing; {sent // 1000} kB drained"
+
+
+# -- presence ----------------------------------------------------------------------------------------------------------
+
+
+@device("off the bus for 2 s, and back")
+def off_the_bus(trial: Trial) -> None:
+    trial.start(faults=fault("lost", job=JOB, for_=2.0), ready=False)
+    trial.detected(*ANY_LOSS, "device_unavailable")
+    trial.recovered()
+
+
+@device("missing at the start, comes after 2 s", short=True)
+def missing(trial: Trial) -> None:
+    trial.start(faults=fault("lost", at=0.0, for_=2.0), ready=False)
+    trial.detected("device_unavailable")
+    trial.recovered()
+
+
+@device("held by another process at the start")
+def in_use(trial: Trial) -> None:
+    trial.start(ready=False, device="backoff_initial = 0.2\n")
+    # The other program is quicker: the daemon has its libraries to load first.
+    with held(trial) as let_go:
+        trial.detected("device_unavailable")
+        wait_for(lambda: trial.health_says("device_unavailable", "another program"), what="health says who holds it")
+        trial.mend(let_go)
+        trial.recovered()
+
+
+@device("cannot be opened three times (74)")
+def not_opened(trial: Trial) -> None:
+    trial.start(faults=fault("open", times=3), ready=False)
+    trial.detected("device_unavailable")
+    trial.recovered()
+
+
+@device("a model cannot be configured twice (8)")
+def not_configured(trial: Trial) -> None:
+    trial.start(faults=fault("configure", status=8, times=2), ready=False)
+    trial.detected(*LOST, "model_failed")
+    trial.recovered()
+
+
+# -- what retrying does not cure ---------------------------------------------------------------------------------------
+
+
+@device("a HEF for another chip, then the right one", undisturbed=("front",))
+def wrong_hef(trial: Trial) -> None:
+    path = trial.folder / "other.sim.toml"
+    right = sees_two(96, 128)
+    path.write_text(right.replace("[simulator]\n", '[simulator]\nchip = "hailo8"\n'))
+    yard = f'{SYNTHETIC}model = "other"\n'
+    models = 'model = "two"\n[models.two]\npath = "two.sim.toml"\n[models.other]\npath = "other.sim.toml"\n'
+    trial.start({"front": SYNTHETIC, "yard": yard}, others=["yard"], **_default(models), simulated='arch = "hailo8l"\n')
+    trial.from_start()
+    trial.detected("model_failed", "device_rejected")
+    wait_for(lambda: trial.health_says("model_failed", "compiled for this chip"), what="health says what to do")
+    trial.baseline()
+    trial.watch(1.0)
+    _now_online(trial, "yard")
+    trial.mend(lambda: path.write_text(right))
+    trial.recovered("yard", timeout=20.0)
+
+
+@device("a damaged HEF, then repaired", short=True)
+def damaged_hef(trial: Trial) -> None:
+    whole = hef_encoder.encode_hef(hef_encoder.detector(name="two", size=64, classes=2, max_per_class=4))
+    path = trial.folder / "two.hef"
+    # A file that a copy ended too early of: its beginning is right.
+    path.write_bytes(whole[: len(whole) // 2])
+    (trial.folder / "two.toml").write_text(sees_two(64, 64).replace("input = [64, 64]\n", ""))
+    trial.start(models='[models.two]\npath = "two.hef"\n', ready=False)
+    trial.detected("model_failed", "device_rejected")
+    wait_for(
+        lambda: trial.health_says("model_failed", "damaged") or trial.health_says("device_rejected", "damaged"),
+        what="health says that the file is damaged",
+    )
+    trial.watch(0.5)
+    path.with_suffix(".new").write_bytes(whole)
+    trial.mend(lambda: path.with_suffix(".new").replace(path))
+    trial.recovered(timeout=20.0)
+
+
+def mismatch(of: str) -> Callable[[Trial], None]:
+    """Versions that do not fit are named and not retried in a loop; an administrator's command tries again."""
+
+    def play(trial: Trial) -> None:
+        trial.start(faults=fault("mismatch", of=of, times=1), ready=False)
+        trial.detected("device_rejected")
+        wait_for(lambda: trial.health_says("device_rejected", "one version"), what="health says what to do")
+        trial.mend(lambda: trial.command("device.restart", {"mode": "reset"}))
+        trial.recovered()
+
+    return play
+
+
+device("driver and library are of different versions (76)", short=True)(mismatch("driver"))
+device("firmware and library are of different versions (16)")(mismatch("firmware"))
+
+
+# -- outputs and speed -------------------------------------------------------------------------------------------------
+
+
+def garbage(fill: str) -> Callable[[Trial], None]:
+    """Outputs that cannot be: the model is taken out of service and said so, until it is asked for anew."""
+
+    def play(trial: Trial) -> None:
+        trial.start(faults=fault("garbage", job=JOB, fill=fill, times=40), ready=False)
+        trial.detected("decode_errors", "model_quarantined", "model_failed")
+        wait_for(
+            lambda: trial.reasons() & {"model_quarantined", "model_failed"}, timeout=20.0, what="it is in quarantine"
+        )
+        trial.watch(0.5)
+        # What the script still holds is spent on the model's next lives; an administrator tries until it is well.
+        for _ in range(6):
+            trial.command("device.restart", {"mode": "reset"})
+            trial.watch(0.7)
+            if not trial.reasons() & {"model_quarantined", "model_failed"}:
+                break
+        trial.recovered()
+        trial.over("model_quarantined", "model_failed")
+        trial.ends = None  # the last bad outputs are told for a while
+
+    return play
+
+
+device("outputs are random bytes")(garbage("random"))
+device("outputs are NaN", short=True)(garbage("nan"))
+
+
+@device("two frames of garbage, then sense again")
+def glitch(trial: Trial) -> None:
+    trial.start(faults=fault("garbage", job=JOB, fill="nan", times=2), ready=False)
+    trial.detected("decode_errors")
+    trial.recovered()
+    trial.check("model_quarantined" not in trial.reasons(), "two bad frames put the model into quarantine")
+    trial.ends = None
+
+
+@device("one of two models fails at each job")
+def one_of_two(trial: Trial) -> None:
+    (trial.folder / "other.sim.toml").write_text(sees_two(96, 128))
+    models = 'model = "two"\n[models.two]\npath = "two.sim.toml"\n[models.other]\npath = "other.sim.toml"\n'
+    cameras = {"front": SYNTHETIC, "yard": f'{SYNTHETIC}model = "other"\n'}
+    script = fault("completion", status=63, model="other", rate=1.0)
+    trial.start(cameras, others=["yard"], faults=script, ready=False, **_default(models))
+    trial.detected(*LOST, "model_failed", "model_quarantined")
+    # It may take a few attempts to see which of the two it is; then the good one is left in peace.
+    wait_for(lambda: undisturbed_for(trial, "front", 3.0), timeout=40.0, what="the good model goes on for 3 s")
+    trial.recovered("front")
+    trial.ends, trial.open_ends = None, frozenset({"device_lost", "camera_lost"})
+
+
+@device("fifty times slower for 2 s")
+def slow(trial: Trial) -> None:
+    trial.start(faults=fault("slow", factor=50.0, at=2.0, for_=2.0))
+    trial.inject(lambda: trial.watch(4.0))
+    trial.check(not trial.node.logged("code=device_"[:-1], trial.started + 3.0), "a slow device was given up")
+    trial.check(len(trial.node.hosts()) == 1, "another host")
+    trial.findings.said = "nothing: late is not lost"
+
+
+@device("a job is 0.7 s late")
+def late(trial: Trial) -> None:
+    trial.start(faults=fault("hang", at=2.0, for_=0.7))
+    host = trial.node.host
+    trial.inject(lambda: trial.watch(3.0))
+    trial.check(trial.node.hosts() == [host], "a late device was given up")
+    trial.findings.said = "nothing: late is not lost"
+
+
+def undisturbed_for(trial: Trial, camera: str, seconds: float) -> bool:
+    """Whether the camera's results have come without a gap for so long."""
+    now = time.monotonic()
+    times = [now - seconds, *(message.at for message in trial.frames(camera, now - seconds)), now]
+    return max(later - sooner for sooner, later in itertools.pairwise(times)) < 0.8
+
+
+# -- heat and current --------------------------------------------------------------------------------------------------
+
+
+@device("too warm: the clock falls for 4 s")
+def throttled(trial: Trial) -> None:
+    trial.start(faults=fault("throttle", level=3, at=2.0, for_=4.0), device=COOLS_SOON)
+    trial.detected("thermal_throttle")
+    trial.over("thermal_throttle", timeout=30.0)
+    wait_for(lambda: trial.events("thermal_normal"), timeout=15.0, what="event thermal_normal")
+
+
+@device("too hot: dataflow is shut down for 3 s")
+def shut_down(trial: Trial) -> None:
+    trial.start(faults=fault("thermal_shutdown", job=JOB, for_=3.0), ready=False)
+    trial.detected(*ANY_LOSS, "thermal_throttle")
+    trial.recovered()
+
+
+@device("heats up to 106 degrees and cools down again")
+def heats_up(trial: Trial) -> None:
+    trial.start(faults="temperature = [[0, 48], [3, 106], [6, 106], [8, 60]]\n", device=COOLS_SOON)
+    trial.detected("thermal_throttle", timeout=20.0)
+    trial.over("thermal_throttle", timeout=30.0)
+
+
+@device("overcurrent alarm")
+def overcurrent(trial: Trial) -> None:
+    trial.start(faults=fault("overcurrent", at=1.5, for_=1.0))
+    host = trial.node.host
+    trial.inject(lambda: trial.watch(2.5))
+    trial.check(trial.node.hosts() == [host], "an alarm is no reason to give the device up")
+    trial.findings.said = "nothing that stops the work"
+
+
+# -- the library -------------------------------------------------------------------------------------------------------
+
+
+@device("no hailo_platform installed")
+def no_library(trial: Trial) -> None:
+    trial.start(TWO_CAMERAS, ready=False, others=list(TWO_CAMERAS), real=True)
+    trial.detected("device_unavailable")
+    wait_for(lambda: trial.health_says("device_unavailable", "hailo-all"), what="health says what to install")
+    trial.ends, trial.open_ends = "degraded", frozenset({"device_lost"})
+    wait_for(lambda: all(trial.status(n) == "offline" for n in trial.others), timeout=15.0, what="cameras are offline")
+
+
+def _default(models: str) -> dict[str, str]:
+    """The default model is named at the top of the file."""
+    default, _, rest = models.partition("\n")
+    return {"head": f"{default}\n", "models": rest}
+
+
+def _now_online(trial: Trial, camera: str) -> None:
+    trial.others.remove(camera)
+    trial.online[camera] = SEES
+    trial.checker.expect(camera, SEES)
