@@ -6,6 +6,7 @@ import queue
 import threading
 from dataclasses import dataclass
 
+from hailod.control.saver import SaverEvent
 from hailod.device.events import LinkEvent
 from hailod.device.spawner import HostEvent
 from hailod.mqtt.messages import Inbound, LinkState
@@ -22,7 +23,7 @@ class Quit:
     reason: str
 
 
-Event = Inbound | LinkState | HostEvent | LinkEvent | CameraState | ModelTrouble | Quit
+Event = Inbound | LinkState | HostEvent | LinkEvent | CameraState | ModelTrouble | SaverEvent | Quit
 
 
 class Inbox:

@@ -6,7 +6,7 @@ routes, rules and wanted models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,8 @@ from hailod.control.commands import Commands
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.reports import Reports
+from hailod.control.saver import Saver, SaverEvent, StateSaved, StateUnsaved
+from hailod.control.vigil import Vigil
 from hailod.device.events import (
     DeviceDown,
     DeviceStuck,
@@ -50,6 +52,9 @@ BURST = 200
 BROKER_PATIENCE_S = 5.0
 # So long after the last outputs that could not be decoded they are over.
 TROUBLE_HOLD_S = 60.0
+# Settings that were left out at the start are told for so long, or until others are saved in their place.
+DISCARDED_HOLD_S = 3600.0
+DISCARDED_SHOWN = 20
 _MODEL_CODES = frozenset({Code.MODEL_FAILED, Code.DECODE_ERRORS})
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
 # A start is no trouble, but until it is over the node does not do its work.
@@ -79,23 +84,39 @@ class Parts:
     watched: Callable[[], tuple[Worker, ...]]
     set_log_level: Callable[[Level], None]
     events: Events
+    saver: Saver
+    # Says that the control thread is alive, to whoever ends the process when it is not.
+    hold: Callable[[], None]
 
 
 class Control:
     """The control thread's work; also the desk at which commands are carried out."""
 
-    def __init__(self, settings: Settings, plans: Mapping[str, ModelPlan], parts: Parts, commands: Commands) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plans: Mapping[str, ModelPlan],
+        parts: Parts,
+        commands: Commands,
+        *,
+        revision: int = 1,
+        discarded: Sequence[str] = (),
+    ) -> None:
+        """`revision` is that of the settings; `discarded` tells what of those set over MQTT was left out of them."""
         self._settings = settings
         self._plans = plans
         self._parts = parts
         self._commands = commands
-        self._revision = 1
+        self._revision = revision
+        self._discarded = discarded
+        self._discarded_over: float | None = None
         self._beside: str | None = None
         self._quit: str | None = None
         self._watchdog_s: float | None = None
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
         self._trouble_over: dict[str, float] = {}
+        self._vigil = Vigil(parts.clock)
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
 
@@ -110,6 +131,8 @@ class Control:
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
             self._note(parts.health.raise_(Code.SIMULATED, "the device is simulated", parts.clock.wall()))
+        self._tell_discarded(now)
+        parts.saver.start()
         self._raise(Code.DEVICE_STARTING, "the device is being opened")
         self.apply(self._settings)
         parts.engine.start()
@@ -155,6 +178,8 @@ class Control:
                 self._broker(event)
             case ModelTrouble():
                 self._trouble(event)
+            case StateSaved() | StateUnsaved():
+                self._saver(event)
             case Quit(reason=reason):
                 self._quit = reason
 
@@ -194,20 +219,22 @@ class Control:
     def tick(self, now: float) -> None:
         """What must be looked at whether or not anything happened."""
         parts = self._parts
+        parts.hold()
         parts.engine.tick()
+        parts.saver.tick(now)
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._raise(Code.BROKER_DOWN, "no connection to the broker yet; the log says why")
+        if self._discarded_over is not None and now >= self._discarded_over:
+            self._discarded_over = None
+            self._note(parts.health.clear(Code.STATE_DISCARDED))
         for model in [model for model, over in self._trouble_over.items() if now >= over]:
             del self._trouble_over[model]
             self._note(parts.health.clear(Code.DECODE_ERRORS, model))
-        for worker in parts.watched():
-            if worker.failure is not None:
-                # It has logged its traceback. Without it the daemon would be blind: better a new one.
-                self._quit = f"worker {worker.name} failed"
+        self._quit = self._quit or self._vigil.look(parts.watched())
         late = [worker.name for worker in parts.watched() if worker.late]
         if late:
             self._raise(Code.WORKER_LATE, f"no sign of life from: {', '.join(late)}")
@@ -247,9 +274,15 @@ class Control:
 
     def adopt(self, settings: Settings) -> int:
         self._revision += 1
+        self._parts.saver.note(self._revision)
         self.apply(settings)
-        self._parts.reports.settings(settings, self._revision)
         return self._revision
+
+    def keep(self, values: Mapping[str, object]) -> int | None:
+        return self._parts.saver.keep(values, self._revision)
+
+    def show_settings(self) -> None:
+        self._parts.reports.settings(self._settings, self._revision)
 
     def apply(self, settings: Settings) -> None:
         """Make the snapshot the running one."""
@@ -320,6 +353,28 @@ class Control:
         if trouble.in_a_row == QUARANTINE_AFTER:
             self._parts.engine.quarantine(trouble.model)
             self._raise(Code.MODEL_FAILED, f"{text}; it was taken out of service", trouble.model)
+
+    def _saver(self, event: SaverEvent) -> None:
+        match event:
+            case StateUnsaved(text=text, fix=fix):
+                doing = "changes run, but a restart would lose them; it is tried again every minute and at each change"
+                self._raise(Code.STATE_UNSAVED, text, doing=doing, fix=fix)
+            case StateSaved(ticket=ticket):
+                self._note(self._parts.health.clear(Code.STATE_UNSAVED))
+                if ticket > 0:
+                    self._discarded_over = self._parts.clock.monotonic()
+        self._commands.saver_event(event)
+
+    def _tell_discarded(self, now: float) -> None:
+        if not self._discarded:
+            return
+        for line in self._discarded[:DISCARDED_SHOWN]:
+            log.warning("setting left out", reason=line)
+        more = f" (and {len(self._discarded) - 1} more)" if len(self._discarded) > 1 else ""
+        doing = "it is left out; all else that was set over MQTT is in effect"
+        fix = "set it again over MQTT if it is still wanted"
+        self._raise(Code.STATE_DISCARDED, f"{self._discarded[0]}{more}", doing=doing, fix=fix)
+        self._discarded_over = now + DISCARDED_HOLD_S
 
     def _weigh(self, condition: Condition) -> None:
         if condition.text:

@@ -30,6 +30,8 @@ _LONGEST_POLL = 1.0
 _PARTING_POLL = 0.1
 # A look-up of a name and the time-outs of several addresses can take so long; nothing else comes near.
 _HEARTBEAT_BOUND = 90.0
+# How much longer than its farewell may take the MQTT thread is waited for.
+STOP_GRACE_S = 0.5
 _VERSIONS = {5: "5", 4: "3.1.1"}
 
 _ADVICE = {
@@ -86,12 +88,12 @@ class MqttClient:
         self.worker.start()
 
     def stop(self, deadline_s: float) -> None:
-        """Send what waits, say `offline`, disconnect; within `deadline_s`. A thread that cannot be interrupted (in a
-        name look-up) is left behind: it is a daemon."""
+        """Send what waits, say `offline`, disconnect; within `deadline_s` and STOP_GRACE_S. A thread that cannot be
+        interrupted (in a name look-up) is left behind: it is a daemon."""
         self._farewell_until = self._clock.monotonic() + deadline_s
         self.worker.stop()
         self._wakeup.set()
-        if not self.worker.join(deadline_s + 0.5):
+        if not self.worker.join(deadline_s + STOP_GRACE_S):
             log.warning("mqtt thread left behind", waited_s=deadline_s)
         self._outbox.attach(None)
         self._wakeup.close()

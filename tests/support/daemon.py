@@ -38,12 +38,12 @@ class Daemon:
     ) -> None:
         self.directory = directory
         self.path = directory / "hailod.toml"
+        self.state = directory / "state"
         simulated = (
             f'[device]\nbackend = "simulated"\n[device.simulated]\nconfigure_s = 0.05\nserial = "{os.getpid()}"\n'
         )
-        head += (
-            f'schema = 1\nnode = "{NODE}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
-        )
+        head += f'schema = 1\nnode = "{NODE}"\nstate_dir = "{self.state}"\n'
+        head += f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
         self.path.write_text(head + mqtt + (simulated if device is None else device) + body)
         self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None

@@ -137,7 +137,7 @@ def test_failed_swap_is_rolled_back(rig: Rig, event: LinkEvent | None, code: str
 def test_swap_to_what_runs_already_is_done(rig: Rig) -> None:
     """Asking for the state that is there changes nothing and succeeds."""
     rig.command("model.swap", args={"model": "one"})
-    assert rig.reply(SWAP)["data"] == {"model": "one", "revision": 1, "restart_required": False}
+    assert rig.reply(SWAP)["data"] == {"model": "one", "revision": 1, "restart_required": False, "persisted": True}
     assert rig.desk.beside == []
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from hailod.clock import FakeClock
+from hailod.config.store import Overrides
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
 from hailod.control.loop import BURST, TROUBLE_HOLD_S, Control, Parts
 from hailod.control.reports import Connection, Reports
+from hailod.control.saver import Saver
 from hailod.device.events import DeviceDown, DeviceStuck, DeviceUp, ModelFailed
 from hailod.device.recovery import Fault
 from hailod.errors import DecodeError, DeviceRejected
@@ -33,6 +35,7 @@ from hailod.sd import Notifier
 from hailod.worker import Worker
 from tests.support.cameras import FakeWorker
 from tests.support.desk import settings
+from tests.support.store import FakeStore
 
 TOPICS = Topics("pi")
 
@@ -81,6 +84,8 @@ class Rig:
             connection=lambda: Connection(5, 0),
             fps_in=lambda: cameras.fps_in,
         )
+        self.store = FakeStore()
+        self.saver = Saver(self.store, Overrides(), clock, self.inbox.put)
         parts = Parts(
             clock=clock,
             inbox=self.inbox,
@@ -93,6 +98,8 @@ class Rig:
             watched=lambda: tuple(self.watched),
             set_log_level=self.levels.append,
             events=events,
+            saver=self.saver,
+            hold=lambda: None,
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
         commands = Commands(topics=TOPICS, clock=clock, outbox=outbox, events=events)
