@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 # The control thread is to be back within 50 ms; a start imports and opens things, and a machine that swaps does all of
 # it slowly. Also what nobody can look into ends after this: a library that never gives the interpreter back.
 CONTROL_BOUND_S = 30.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,7 @@ class _Signals:
         self._quit: Callable[[str], None] | None = None
 
     def __enter__(self) -> _Signals:
-        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,6 +98,9 @@ class _Signals:
         self._quit = quit_
 
     def _hear(self, number: int, _: FrameType | None) -> None:
+        for further in _SIGNALS:
+            # By the kernel, so that no flood of them can nest its handlers until Python gives up.
+            signal.signal(further, signal.SIG_IGN)
         if self._quit is None:
             _leave(0)
         self._quit(f"received {signal.Signals(number).name}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hailod import logs
 from hailod.clock import Clock
 from hailod.config.model import Settings
 from hailod.health import Health
@@ -179,7 +180,7 @@ class Reports:
                 for name in settings.cameras
             },
         )
-        self._outbox.stream(self._topics.metrics, document, 1.0)
+        self._outbox.stream(self._topics.metrics, {**document, "log": logs.tally()}, 1.0)
 
     def _host(self, now: float, telemetry: Mapping[str, float | None]) -> dict[str, float | None]:
         """CPU of both processes since the last time, in per cent of one core; memory; the host's own temperature."""

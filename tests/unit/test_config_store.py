@@ -255,7 +255,7 @@ class TestWriting:
         before = store.path.read_bytes()
         hog = full_disk / "hog"
         with pytest.raises(OSError, match="No space left"):
-            hog.write_bytes(b"x" * 65_536)
+            hog.write_bytes(b"x" * 131_072)
         with pytest.raises(StoreError, match="No space left on device") as caught:
             store.write(Overrides(3, SET))
         assert "make room" in caught.value.fix
