@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -37,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     switch = DeadMansSwitch(CONTROL_BOUND_S, SystemClock())
     with _Signals() as signals:
         switch.hold()
+        # A library that crashes the process leaves a stack at least.
+        if not faulthandler.is_enabled():
+            faulthandler.enable(file=2)
         try:
             _serve(args, switch, signals)
         finally:
@@ -127,7 +131,7 @@ def _leave(code: int) -> NoReturn:
     """End the process now. A thread in a call that cannot be interrupted (a camera's name look-up) must neither keep it
     nor wake up in an interpreter that is half torn down."""
     for stream in (sys.stdout, sys.stderr):
-        # A disk that is full, a reader that is gone.
-        with suppress(OSError, ValueError, AttributeError):
+        # A disk that is full, a reader that is gone, a line that a signal handler interrupts.
+        with suppress(OSError, ValueError, AttributeError, RuntimeError):
             stream.flush()
     os._exit(code)

@@ -129,9 +129,11 @@ class Store:
         try:
             with self._folder() as folder:
                 for name in itertools.islice(_leftovers(folder), _MAX_LEFTOVERS):
-                    os.unlink(name, dir_fd=folder)
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=folder)
                 if put_aside:
-                    with suppress(FileNotFoundError):
+                    # Whatever keeps it in its place, the next write tells.
+                    with suppress(OSError):
                         os.rename(FILE, BROKEN, src_dir_fd=folder, dst_dir_fd=folder)
                 if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
                     raise OSError(errno.EROFS, os.strerror(errno.EROFS))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hailod.checks import Status
+from hailod.cli.check import check_config
 from hailod.cli.config import describe
 from hailod.config.diff import leaves
 from hailod.config.explain import Grammar
@@ -100,6 +102,15 @@ class TestLayer:
         (line,) = [line for line in describe(with_overrides(files, store)) if "front.threshold" in line]
         assert line.split("  # ") == [line.split("  # ")[0], f"set over MQTT, {store.path}"]
         assert line.startswith("cameras.front.threshold = 0.6 ")
+
+    def test_what_is_left_out_is_shown(self, store: Store, files: Loaded) -> None:
+        """`hailod config show` and `hailod check` say what does not fit any more."""
+        store.write(Overrides(7, {"cameras.gone.threshold": 0.5, "cameras.lost.threshold": 0.5}))
+        loaded = with_overrides(files, store)
+        *_, gone, _lost = describe(loaded)
+        assert gone == f"# left out: {store.path}: cameras.gone.threshold: there is no camera 'gone' any more"
+        result = check_config(loaded)
+        assert (result.status, result.text.endswith("(and 1 more)")) == (Status.WARN, True)
 
     def test_without_a_file_nothing_changes(self, store: Store, files: Loaded) -> None:
         """A first start, with or without the folder, begins at revision 1 and is no trouble."""
@@ -231,11 +242,12 @@ class TestWriting:
         assert json.loads(store.path.read_text()) == {"v": 1, "revision": 3, "set": SET}
 
     def test_leftovers_of_a_killed_writer_go_at_the_start(self, store: Store) -> None:
-        """Half-written files are removed, others are left alone."""
+        """Half-written files are removed, others are left alone; a folder in their place stops nothing."""
         for name in (f".{FILE}.17-1", f".{FILE}.17-2", "components.json"):
             store.directory.joinpath(name).write_text("half")
+        store.directory.joinpath(f".{FILE}.17-3").mkdir()
         store.prepare()
-        assert os.listdir(store.directory) == ["components.json"]
+        assert sorted(os.listdir(store.directory)) == [f".{FILE}.17-3", "components.json"]
 
     def test_link_in_the_place_of_the_file_is_replaced(self, store: Store, tmp_path: Path) -> None:
         """A write replaces a link and leaves alone what it points to."""
