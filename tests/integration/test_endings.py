@@ -101,20 +101,27 @@ def test_while_it_starts(models: Path, broker: Broker, delay: float) -> None:
     assert "Traceback" not in daemon.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_impatient_user(models: Path, broker: Broker, number: int) -> None:
+def test_impatient_user(models: Path, broker: Broker) -> None:
     """A flood of signals while it ends changes nothing: `offline` is said, all frames are accounted for, code 0."""
     with Observer(broker.port, f"{BASE}/#") as observer, Daemon(models, broker, ONE_CAMERA) as daemon:
         at_work(observer)
         left = children(daemon)
         daemon.process.send_signal(signal.SIGTERM)
         while daemon.process.poll() is None:
-            daemon.process.send_signal(number)
+            daemon.process.send_signal(signal.SIGINT)
+            daemon.process.send_signal(signal.SIGTERM)
         assert daemon.wait() == 0
         assert psutil.wait_procs(left, 3.0)[1] == []
         assert observer.wait_for(f"{BASE}/status", 2)[-1].payload == b"offline"
     assert "frames accounted for" in daemon.output
     assert "hailod ends" in daemon.output
+
+
+def test_while_the_device_opens(models: Path, broker: Broker) -> None:
+    """A device host that was stopped before it had opened the device is ended like any other."""
+    with Daemon(models, broker, ONE_CAMERA) as daemon:
+        os.kill(daemon.host, signal.SIGSTOP)
+        assert ended(daemon) == 0
 
 
 def test_while_the_device_configures_and_a_swap_is_under_way(models: Path, broker: Broker) -> None:
