@@ -33,6 +33,7 @@ from hailod.clock import SystemClock
 from hailod.config.load import Loaded, load, with_overrides
 from hailod.config.store import FILE, Overrides, Store
 from hailod.control.saver import Saver, SaverEvent, StateSaved
+from tests.support import leaks
 from tests.support.broker import Broker, Observer
 from tests.support.daemon import BASE, SEES_TWO, Daemon
 from tests.support.waiting import wait_for
@@ -276,6 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--daemon", type=int, default=100, help="how many daemons to kill")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and the changes")
     options = parser.parse_args(arguments)
+    # Orphans come to us, to be seen and collected.
+    leaks.become_reaper()
     violations = 0
     for title, rounds, kill in (("writers", options.store, kill_writers), ("daemons", options.daemon, kill_daemons)):
         began = time.monotonic()
