@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import secrets
-import signal
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import cv2
 import structlog
 
-from hailod.clock import SystemClock
+from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded
 from hailod.config.model import ModelSettings
+from hailod.config.store import Store
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
 from hailod.control.loop import Control, Parts
 from hailod.control.reports import Connection, Reports
+from hailod.control.saver import Saver
+from hailod.deadman import DeadMansSwitch
 from hailod.errors import ConfigError, ModelError
 from hailod.health import Health
 from hailod.logs import Level
@@ -34,11 +36,17 @@ from hailod.pipeline.stats import Stats
 from hailod.sd import Notifier, watchdog_interval
 from hailod.sources.stream import limit_name_lookups
 from hailod.timesync import TimeSync
+from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-MQTT_FAREWELL_S = 1.5
-CAMERAS_STOP_S = 1.0
+# Whatever happens, the process is over less than 5 s after it was told to end. One after the other, at the most:
+CAMERAS_STOP_S = 0.75
+ENGINE_STOP_S = 2.0
+SAVER_STOP_S = 0.25
+MQTT_FAREWELL_S = 1.0
+# With the grace of the MQTT thread that is 4.5 s. What takes longer is cut short then, by `deadman`.
+END_WITHIN_S = 4.6
 
 
 def plan_model(name: str, model: ModelSettings, config_dir: Path) -> ModelPlan:
@@ -80,34 +88,55 @@ class Daemon:
     engine: Engine
     cameras: Cameras
     mqtt: MqttClient
+    saver: Saver
+    clock: Clock
+    switch: DeadMansSwitch
+
+    def quit(self, reason: str) -> None:
+        """Have `run` end; the process is over in END_WITHIN_S, whatever becomes of that. May be called by a signal
+        handler, before `run` too, and more than once."""
+        self.switch.end_within(END_WITHIN_S)
+        self.inbox.put(Quit(reason))
 
     def run(self, env: Mapping[str, str]) -> str:
-        """Serve on this thread, which must be the main one; returns why it ended."""
+        """Serve on this thread, which must be the main one; returns why it ended.
 
-        def quit_on(number: int, _: FrameType | None) -> None:
-            self.inbox.put(Quit(f"received {signal.Signals(number).name}"))
-
-        before = {number: signal.signal(number, quit_on) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        Everything is ended in any case: an exception that comes out of here is told after that.
+        """
+        with ExitStack() as ends:
+            # The last one to be named here is the first to end; each is ended whatever happened to those before it.
+            ends.callback(self._stop_mqtt)
+            ends.callback(self._stop_saver)
+            ends.callback(self._stop_engine)
+            ends.callback(self._stop_cameras)
+            ends.callback(self.switch.end_within, END_WITHIN_S)
             self.control.start()
             # Only now, so that the first connection is told everything before `online`.
             self.mqtt.start()
             return self.control.serve(watchdog_interval(env))
-        finally:
-            self._stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
-    def _stop(self) -> None:
+    def _stop_cameras(self) -> None:
         left = self.cameras.stop(CAMERAS_STOP_S)
         if left:
             # In a call that cannot be interrupted, such as a name look-up; they are daemon threads and mute.
             log.warning("camera threads left behind", cameras=left)
-        self.engine.stop()
+
+    def _stop_engine(self) -> None:
+        # On a thread of its own, so that nothing of the device can keep us from saying farewell.
+        stopper = Worker("engine end", lambda _: self.engine.stop(), self.clock, daemon=True)
+        stopper.start()
+        if not stopper.join(ENGINE_STOP_S):
+            log.error("engine left behind", waited_s=ENGINE_STOP_S)
         books = self.engine.mailboxes.snapshot()
         balanced = books.balanced and not any(pair.in_flight for pair in books.pairs.values())
         done = sum(pair.ended.get("done", 0) for pair in books.pairs.values())
         log.info("frames accounted for" if balanced else "frames unaccounted for", done=done, balanced=balanced)
+
+    def _stop_saver(self) -> None:
+        if not self.saver.stop(SAVER_STOP_S):
+            log.warning("what was set over MQTT is not on the disk")
+
+    def _stop_mqtt(self) -> None:
         self.mqtt.stop(MQTT_FAREWELL_S)
 
 
@@ -116,8 +145,17 @@ def exit_code(reason: str) -> int:
     return 0 if reason.startswith("received") else 1
 
 
-def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Level], None]) -> Daemon:
-    """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used."""
+def build(
+    loaded: Loaded,
+    env: Mapping[str, str],
+    *,
+    set_log_level: Callable[[Level], None],
+    switch: DeadMansSwitch,
+) -> Daemon:
+    """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used.
+
+    `switch` is held by the control thread for as long as it is alive.
+    """
     settings = loaded.settings
     plans = plan_models(loaded)
     # One thread per picture: the cores belong to cameras, dispatcher and host.
@@ -159,6 +197,7 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         on_message=inbox.put_inbound,
         on_link=inbox.put,
     )
+    saver = Saver(Store(settings.state_dir), loaded.overrides, clock, inbox.put, put_aside=loaded.unusable)
     reports = Reports(
         topics=topics,
         clock=clock,
@@ -179,10 +218,13 @@ def build(loaded: Loaded, env: Mapping[str, str], *, set_log_level: Callable[[Le
         health=health,
         reports=reports,
         notifier=Notifier.from_env(env),
-        watched=lambda: (*engine.workers, mqtt.worker),
+        watched=lambda: (*engine.workers, mqtt.worker, saver.worker),
         set_log_level=set_log_level,
         events=events,
         clock_synced=TimeSync(clock).synced,
+        saver=saver,
+        hold=switch.hold,
     )
     commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
-    return Daemon(Control(settings, plans, parts, commands), inbox, engine, cameras, mqtt)
+    control = Control(settings, plans, parts, commands, revision=loaded.overrides.revision, discarded=loaded.discarded)
+    return Daemon(control, inbox, engine, cameras, mqtt, saver, clock, switch)

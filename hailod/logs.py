@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from types import TracebackType
@@ -40,6 +41,14 @@ _WORD = re.compile(r"\S+")
 _SHORTEST_ANYWHERE = 4
 
 log = structlog.get_logger(__name__)
+
+_tally: Counter[str] = Counter()
+
+
+def tally() -> dict[str, int]:
+    """What has happened since the start: `uncaught` exceptions that nobody expected, and `lines_lost` of the log, which
+    could not be written because the disk is full or nobody reads."""
+    return {key: _tally[key] for key in ("uncaught", "lines_lost")}
 
 
 class SecretFilter:
@@ -249,8 +258,8 @@ def _print(stream: TextIO, text: str) -> None:
         stream.write(text + "\n")
         stream.flush()
     except (OSError, ValueError):
-        # Nobody reads any more; there is no place left to say so.
-        return
+        # The disk is full, or nobody reads any more; there is no place left to say so.
+        _tally["lines_lost"] += 1
 
 
 def _without_userinfo(word: re.Match[str]) -> str:
@@ -268,15 +277,18 @@ def _quoted(value: str) -> str:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if not issubclass(kind, KeyboardInterrupt):
+        _tally["uncaught"] += 1
         log.critical("uncaught exception", exc_info=(kind, error, trace))
 
 
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     name = args.thread.name if args.thread is not None else "?"
     error = args.exc_value or args.exc_type()
+    _tally["uncaught"] += 1
     log.critical("uncaught exception in a thread", thread=name, exc_info=(args.exc_type, error, args.exc_traceback))
 
 
 def _unraisable(args: sys.UnraisableHookArgs) -> None:
     error = args.exc_value or args.exc_type()
+    _tally["uncaught"] += 1
     log.error("exception nobody could catch", where=args.err_msg, exc_info=(args.exc_type, error, args.exc_traceback))

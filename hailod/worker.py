@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 
 import structlog
@@ -63,6 +65,15 @@ class Worker:
     def late(self) -> bool:
         """Whether it is dead or silent for longer than its bound."""
         return not self._thread.is_alive() or self._clock.monotonic() - self._beat > self.bound
+
+    def silent_since(self, moment: float = 0.0) -> float:
+        """Seconds since its last sign of life, or since `moment` (monotonic) where that is later."""
+        return self._clock.monotonic() - max(self._beat, moment)
+
+    def stack(self) -> str:
+        """Where the thread is now, outermost call first; empty when it does not run."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
     def _run(self) -> None:
         try:

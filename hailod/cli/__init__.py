@@ -16,8 +16,9 @@ from typing import Protocol, cast
 
 from pydantic import SecretStr
 
-from hailod.config.load import DEFAULT_PATH, Loaded, load
+from hailod.config.load import DEFAULT_PATH, Loaded, load, with_overrides
 from hailod.config.model import MqttSettings
+from hailod.config.store import Store
 from hailod.errors import ConfigError, HailodError
 from hailod.version import VERSION
 
@@ -94,27 +95,34 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace, env: Mapping[str, str] | None = None) -> Loaded:
-    """The settings that `--config`, the environment and systemd's credentials give; raises ConfigError.
+    """The settings that `--config`, the environment, systemd's credentials and what was set over MQTT give; raises
+    ConfigError.
 
-    Relative paths of camera sources and TLS files begin at the configuration's directory, as those of models do.
+    Relative paths of camera sources, TLS files and the state folder begin at the configuration's directory, as those of
+    models do.
     """
     from hailod.sources import anchored, validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
 
     env = os.environ if env is None else env
     directory = env.get("CREDENTIALS_DIRECTORY")
     loaded = load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
-    return _anchored(loaded, anchored)
+    loaded = _anchored(loaded, anchored)
+    return with_overrides(loaded, Store(loaded.settings.state_dir))
 
 
 def _anchored(loaded: Loaded, anchor: Callable[[str, Path], str]) -> Loaded:
-    """`loaded` with the relative paths of camera sources and TLS files made absolute."""
+    """`loaded` with the relative paths of camera sources, TLS files and the state folder made absolute."""
     settings, directory = loaded.settings, loaded.config_dir
     cameras = {
         name: camera.model_copy(update={"source": SecretStr(anchor(camera.source.get_secret_value(), directory))})
         for name, camera in settings.cameras.items()
     }
-    mqtt = anchored_mqtt(settings.mqtt, directory)
-    return replace(loaded, settings=settings.model_copy(update={"cameras": cameras, "mqtt": mqtt}))
+    changed = {
+        "cameras": cameras,
+        "mqtt": anchored_mqtt(settings.mqtt, directory),
+        "state_dir": directory / settings.state_dir,
+    }
+    return replace(loaded, settings=settings.model_copy(update=changed))
 
 
 def anchored_mqtt(mqtt: MqttSettings, directory: Path) -> MqttSettings:

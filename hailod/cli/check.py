@@ -70,6 +70,10 @@ def check_config(loaded: Loaded) -> Result:
         return Result(Status.WARN, "config", "no camera is configured", "add a [cameras.NAME] table with a source")
     if not settings.models:
         return Result(Status.WARN, "config", "no model is configured", "add a [models.NAME] table with a path")
+    if loaded.discarded:
+        more = f" (and {len(loaded.discarded) - 1} more)" if len(loaded.discarded) > 1 else ""
+        text = f"left out of what was set over MQTT: {loaded.discarded[0]}{more}"
+        return Result(Status.WARN, "config", text, "set it again over MQTT if it is still wanted")
     if exposed := _exposed_files(loaded):
         return Result(
             Status.WARN,

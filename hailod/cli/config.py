@@ -28,12 +28,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(loaded: Loaded) -> Iterator[str]:
-    """`key = value  # origin` for every leaf; one that is not set and has no default is a comment of its own."""
+    """`key = value  # origin` for every leaf; one that is not set and has no default is a comment of its own, and so is
+    what was set over MQTT and does not fit any more."""
     entries = [(dotted(path), _value(path, value)) for path, value in flatten(loaded.settings)]
     width = min(60, max(len(f"{key} = {value}") for key, value in entries))
     for key, value in entries:
         setting = f"# {key} is not set" if value is None else f"{key} = {value}"
         yield f"{setting:<{width}}  # {loaded.provenance[key]}"
+    for line in loaded.discarded:
+        yield f"# left out: {line}"
 
 
 def _value(path: tuple[str, ...], value: object) -> str | None:

@@ -30,10 +30,13 @@ def read_toml(path: Path, limit: int = MAX_FILE_BYTES) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML at {place}: {what[:1].lower()}{what[1:]}{hint}") from None
 
 
-def read_text(path: Path, limit: int) -> str:
-    """The text of a regular UTF-8 file of at most `limit` bytes. Raises ConfigError that names file and remedy."""
+def read_text(path: Path, limit: int, *, follow: bool = True) -> str:
+    """The text of a regular UTF-8 file of at most `limit` bytes. Raises ConfigError that names file and remedy.
+
+    Unless `follow`, a symbolic link is not read.
+    """
     try:
-        with open(path, "rb", opener=_open) as file:
+        with open(path, "rb", opener=_open if follow else _open_itself) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"{path}: is not a regular file")
             data = file.read(limit + 1)
@@ -57,6 +60,10 @@ def read_text(path: Path, limit: int) -> str:
 def _open(path: str, flags: int) -> int:
     # Without O_NONBLOCK a FIFO would hold us until somebody writes to it.
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _open_itself(path: str, flags: int) -> int:
+    return _open(path, flags | os.O_NOFOLLOW)
 
 
 def _user() -> str:

@@ -1,13 +1,13 @@
 """Settings from all their layers, every value with its origin, and all that is wrong with them at once.
 
-defaults < hailod.toml < conf.d/*.toml beside it < environment HAILOD_... < systemd credentials
+defaults < hailod.toml < conf.d/*.toml beside it < environment HAILOD_... < systemd credentials < what was set over MQTT
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from hailod.config.environment import credentials, variables
 from hailod.config.explain import Explainer, Grammar, dotted, shown
 from hailod.config.files import read_toml
 from hailod.config.model import SCHEMA, Settings
+from hailod.config.store import Overrides, Store, may_be_set
 from hailod.errors import ConfigError
 from hailod.redact import scrub, secrets_of
 
 DEFAULT_PATH = Path("/etc/hailod/hailod.toml")
 MAX_DROP_INS = 100
 FIRST_SCHEMA = 1
+# Two names of 48 characters and the dots between them are far less.
+_LONGEST_KEY = 128
 
 Document = dict[str, Any]
 Migration = Callable[[Document], Document]
@@ -41,6 +44,7 @@ class Layer(StrEnum):
     DROP_IN = "drop-in"
     ENVIRONMENT = "environment"
     CREDENTIAL = "credential"
+    OVERRIDE = "set over MQTT,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,17 @@ class Origin:
 class Loaded:
     """Valid settings; `provenance` has every leaf by its dotted key; relative paths in them start at `config_dir`.
 
-    `notes` are for the log: what was understood but should be brought up to date.
+    `notes` are for the log: what was understood but should be brought up to date. `overrides` is what of the topmost
+    layer is in effect, `discarded` has a line for each part of it that is not; `unusable`: its file as a whole.
     """
 
     settings: Settings
     provenance: Mapping[str, Origin]
     config_dir: Path
     notes: tuple[str, ...] = ()
+    overrides: Overrides = field(default_factory=Overrides)
+    discarded: tuple[str, ...] = ()
+    unusable: bool = False
 
 
 def load(
@@ -102,6 +110,47 @@ def load(
     assert settings is not None
     provenance = {dotted(key): layers.origin(key) for key, _ in flatten(settings)}
     return Loaded(settings, provenance, path.parent, tuple(layers.notes))
+
+
+def with_overrides(loaded: Loaded, store: Store) -> Loaded:
+    """`loaded` with the topmost layer over it, what was set over MQTT and kept in `store`.
+
+    It cannot make settings unusable: each leaf that may not stand there, or that no longer fits what the other layers
+    say, is left out alone and told in `discarded`, in the words in which a mistake in a file is told.
+    """
+    found = store.read()
+    where = str(store.path)
+    origin = Origin(Layer.OVERRIDE, where)
+    grammar = Grammar(Settings)
+    document = loaded.settings.model_dump(by_alias=True)
+    settings, provenance = loaded.settings, dict(loaded.provenance)
+    accepted: dict[str, object] = {}
+    discarded = [found.problem] if found.problem else []
+    for key, value in found.overrides.values.items():
+        path = tuple(key.split(".")) if len(key) <= _LONGEST_KEY else (key[:64] + "...",)
+        if refusal := _misplaced(path, settings, grammar):
+            discarded.append(f"{where}: {dotted(path)}: {refusal}")
+            continue
+        table: Document = document
+        for name in path[:-1]:
+            table = table[name]
+        before, table[path[-1]] = table[path[-1]], value
+        try:
+            settings = Settings.model_validate(document)
+        except ValidationError as error:
+            discarded.append("; ".join(Explainer(grammar, document, lambda _: where).problems(error)))
+            table[path[-1]] = before
+            continue
+        accepted[key] = value
+        provenance[dotted(path)] = origin
+    return replace(
+        loaded,
+        settings=settings,
+        provenance=provenance,
+        overrides=Overrides(found.overrides.revision, accepted),
+        discarded=tuple(discarded),
+        unusable=bool(found.problem),
+    )
 
 
 def migrate(
@@ -223,6 +272,18 @@ class _Layers:
         """A table that replaces a value, or the reverse, takes the origins of what it replaces with it."""
         for key in [k for k in self._origins if k[: len(path)] == path or k == path[: len(k)]]:
             del self._origins[key]
+
+
+def _misplaced(path: KeyPath, settings: Settings, grammar: Grammar) -> str:
+    """Why no such leaf is taken from the topmost layer, or nothing."""
+    if grammar.node(path) is None or grammar.keys(path) is not None:
+        return "no such setting"
+    if not may_be_set(path):
+        return "is not set over MQTT"
+    entries: Mapping[str, Mapping[str, object]] = {"cameras": settings.cameras, "models": settings.models}
+    if path[0] in entries and path[1] not in entries[path[0]]:
+        return f"there is no {path[0].removesuffix('s')} '{path[1]}' any more"
+    return ""
 
 
 def _source_problems(document: Document, source_check: Callable[[str], object], explainer: Explainer) -> Iterator[str]:

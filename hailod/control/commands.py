@@ -20,7 +20,16 @@ from hailod.control import transactions
 from hailod.control.events import Events
 from hailod.control.lease import clock_time
 from hailod.control.reports import COMMAND_QUEUE
-from hailod.control.transactions import Refused, Succeeded, Transaction, Verdict
+from hailod.control.saver import SaverEvent
+from hailod.control.transactions import (
+    Adopt,
+    Change,
+    Refused,
+    Succeeded,
+    Transaction,
+    TransactionEvent,
+    Verdict,
+)
 from hailod.device.events import LinkEvent
 from hailod.errors import CommandError
 from hailod.mqtt import commands, payloads
@@ -49,14 +58,6 @@ _NEVER_RAN = frozenset({"busy", "expired"})
 class Desk(transactions.Desk, Protocol):
     """What commands may do and ask."""
 
-    @property
-    def settings(self) -> Settings:
-        """The running snapshot."""
-
-    @property
-    def revision(self) -> int:
-        """Its number."""
-
     def tell_settings(self) -> None:
         """Publish the settings documents again."""
 
@@ -66,6 +67,8 @@ class _UnderWay:
     request: Request
     transaction: Transaction
     began: float
+    # Whether an event told that it was begun; another tells that it is done.
+    announced: bool
     accepted: bool = False
 
 
@@ -115,9 +118,12 @@ class Commands:
 
     def device_event(self, event: LinkEvent) -> None:
         """Something happened to the device; the command under way may have waited for it."""
-        under_way = self._under_way
-        if under_way is not None:
-            self._judge(under_way, under_way.transaction.on(event))
+        self._tell(event)
+
+    def saver_event(self, event: SaverEvent) -> None:
+        """Something became of what is to be kept; the command under way may have waited for it."""
+        self._tell(event)
+        self._next()
 
     def tick(self, now: float) -> None:
         """Deadlines, and the first answer to what takes long."""
@@ -134,6 +140,11 @@ class Commands:
                 self._outbox.reply(origin.reply_to, commands.accepted(origin, f"j-{next(self._jobs)}", self._clock))
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: TransactionEvent) -> None:
+        under_way = self._under_way
+        if under_way is not None:
+            self._judge(under_way, under_way.transaction.on(event))
 
     def _next(self) -> None:
         """Start what waits, one after the other, until one takes longer."""
@@ -171,9 +182,11 @@ class Commands:
         if key == "threshold" and value < floor:
             raise CommandError("out_of_range", f"the device itself drops scores below {floor:g}", field=key)
         changed = _with_camera(settings, camera, key, value)
-        if changed != settings and not request.dry_run:
-            desk.adopt(changed)
-        self._succeed(request, {"revision": desk.revision})
+        if request.dry_run:
+            self._succeed(request, {"revision": desk.revision})
+            return
+        leaf = {f"cameras.{camera}.{key}": getattr(changed.cameras[camera], key)}
+        self._begin(request, Change(desk, Adopt(desk, changed, {}), leaf, persist=request.persist))
 
     def _swap(self, request: Request, desk: Desk, model: str, camera: str | None) -> None:
         settings = desk.settings
@@ -187,13 +200,18 @@ class Commands:
         if changed != settings:
             # Whether a model runs shows on the device alone: without it nothing could be confirmed.
             self._refuse_if_lent(desk)
-        if changed == settings or request.dry_run:
-            answer: dict[str, object] = {"model": model, "revision": desk.revision, "restart_required": False}
-            self._succeed(request, answer | ({"dry_run": True} if request.dry_run else {}))
+        answer: dict[str, object] = {"model": model, "restart_required": False}
+        if request.dry_run:
+            self._succeed(request, {**answer, "revision": desk.revision, "dry_run": True})
+            return
+        leaf = {"model" if camera is None else f"cameras.{camera}.model": model}
+        if changed == settings:
+            self._begin(request, Change(desk, Adopt(desk, settings, answer), leaf, persist=request.persist))
             return
         before = settings.model_of(camera) if camera is not None else settings.default_model
         self._events.node("model_changing", **{"from": before, "to": model, "camera": camera})
-        self._begin(request, transactions.ModelSwap(desk, changed, model))
+        swap = transactions.ModelSwap(desk, changed, model)
+        self._begin(request, Change(desk, swap, leaf, persist=request.persist), announced=True)
 
     def _refuse_if_lent(self, desk: Desk) -> None:
         if desk.released:
@@ -208,8 +226,8 @@ class Commands:
         else:
             self._begin(request, transaction)
 
-    def _begin(self, request: Request, transaction: Transaction) -> None:
-        self._under_way = _UnderWay(request, transaction, self._clock.monotonic())
+    def _begin(self, request: Request, transaction: Transaction, *, announced: bool = False) -> None:
+        self._under_way = _UnderWay(request, transaction, self._clock.monotonic(), announced)
         self._judge(self._under_way, transaction.begin())
 
     def _judge(self, under_way: _UnderWay, verdict: Verdict | None) -> None:
@@ -219,7 +237,7 @@ class Commands:
         request = under_way.request
         if isinstance(verdict, Succeeded):
             self._succeed(request, verdict.data)
-            if isinstance(request.command, ModelSwap):
+            if under_way.announced and isinstance(request.command, ModelSwap):
                 took = round((self._clock.monotonic() - request.origin.received) * 1000)
                 to, camera = request.command.model, request.command.camera
                 self._events.node("model_changed", to=to, camera=camera, took_ms=took, by="cmd")

@@ -6,6 +6,7 @@ import queue
 import threading
 from dataclasses import dataclass
 
+from hailod.control.saver import SaverEvent
 from hailod.device.events import LinkEvent
 from hailod.device.flight import FlightEvent
 from hailod.device.spawner import HostEvent
@@ -23,7 +24,7 @@ class Quit:
     reason: str
 
 
-Event = Inbound | LinkState | HostEvent | FlightEvent | LinkEvent | CameraState | ModelTrouble | Quit
+Event = Inbound | LinkState | HostEvent | FlightEvent | LinkEvent | CameraState | ModelTrouble | SaverEvent | Quit
 
 
 class Inbox:

@@ -7,7 +7,7 @@ routes, rules and wanted models.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,14 +21,16 @@ from hailod.control.conditions import Conditions
 from hailod.control.device import DeviceNews
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
-from hailod.control.lease import Lease, Loan, clock_time
+from hailod.control.lending import Lending
 from hailod.control.reports import Reports
+from hailod.control.saver import Saver, SaverEvent, StateSaved, StateUnsaved
 from hailod.control.timekeeping import Timekeeping
-from hailod.device.events import DeviceReleased, DeviceUp, LinkEvent, ModelReady, ModelUnloaded
+from hailod.control.vigil import Vigil
+from hailod.device.events import DeviceUp, LinkEvent, ModelReady, ModelUnloaded
 from hailod.device.flight import Drained, SessionFailed
 from hailod.device.spawner import HostExited, HostFailed, HostMessage, HostStarted, HostStopped
 from hailod.geometry import View
-from hailod.health import DEVICE_CODES, Code, Health, Transition
+from hailod.health import Code, Health, Transition
 from hailod.logs import Level
 from hailod.mqtt.messages import Inbound, LinkState
 from hailod.mqtt.topics import HOME_ASSISTANT_STATUS
@@ -47,6 +49,9 @@ TICK_S = 0.1
 BURST = 200
 # A broker that starts together with us gets so long.
 BROKER_PATIENCE_S = 5.0
+# Settings that were left out at the start are told for so long, or until others are saved in their place.
+DISCARDED_HOLD_S = 3600.0
+DISCARDED_SHOWN = 20
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
 
 
@@ -69,6 +74,9 @@ class Parts:
     watched: Callable[[], tuple[Worker, ...]]
     set_log_level: Callable[[Level], None]
     events: Events
+    saver: Saver
+    # Says that the control thread is alive, to whoever ends the process when it is not.
+    hold: Callable[[], None]
     # Whether the wall clock is set.
     clock_synced: Callable[[], bool] = _always
 
@@ -76,23 +84,36 @@ class Parts:
 class Control:
     """The control thread's work; also the desk at which commands are carried out."""
 
-    def __init__(self, settings: Settings, plans: Mapping[str, ModelPlan], parts: Parts, commands: Commands) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plans: Mapping[str, ModelPlan],
+        parts: Parts,
+        commands: Commands,
+        *,
+        revision: int = 1,
+        discarded: Sequence[str] = (),
+    ) -> None:
+        """`revision` is that of the settings; `discarded` tells what of those set over MQTT was left out of them."""
         self._settings = settings
         self._plans = plans
         self._parts = parts
         self._commands = commands
-        self._revision = 1
+        self._revision = revision
+        self._discarded = discarded
+        self._discarded_over: float | None = None
         self._beside: str | None = None
         self._quit: str | None = None
         self._watchdog_s: float | None = None
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
         self._conditions = Conditions(parts.health, parts.clock, parts.notifier)
-        self._lease = Lease()
+        self._lending = Lending(parts.clock, parts.engine, self._conditions, parts.events, self.show_settings)
         self._device = DeviceNews(
-            parts.clock, parts.engine, self._conditions, parts.events, lent=lambda: self._lease.lent
+            parts.clock, parts.engine, self._conditions, parts.events, lent=lambda: self._lending.lent
         )
         self._birth = Birth(random.Random())  # noqa: S311 - jitter, not a secret
+        self._vigil = Vigil(parts.clock)
         # When a broker that was never reached becomes a condition; None once one was.
         self._broker_due: float | None = None
         self._link = LinkState(False)
@@ -109,6 +130,8 @@ class Control:
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
             self._conditions.raise_(Code.SIMULATED, "the device is simulated")
+        self._tell_discarded(now)
+        parts.saver.start()
         self._device.starting()
         self.apply(self._settings)
         parts.engine.start()
@@ -159,6 +182,8 @@ class Control:
                 self._broker(event)
             case ModelTrouble():
                 self._device.trouble(event)
+            case StateSaved() | StateUnsaved():
+                self._saver(event)
             case Quit(reason=reason):
                 self._quit = reason
             case _:
@@ -167,15 +192,11 @@ class Control:
     def _device_event(self, event: LinkEvent) -> None:
         """What the engine reports about device and models."""
         self._device.hear(event)
+        self._lending.hear(event)
         match event:
             case DeviceUp():
                 self._parts.reports.info(self._settings)
                 self._parts.reports.discovery(self._settings)
-                if returned := self._lease.regained(self._parts.clock.monotonic()):
-                    log.info("device taken back", by=returned.by, after_s=round(returned.after_s, 1))
-                    self._parts.events.node("device_acquired", after_s=round(returned.after_s, 1), by=returned.by)
-            case DeviceReleased():
-                self._lent()
             case ModelReady() | ModelUnloaded():
                 self._parts.reports.models(self._plans)
         self._commands.device_event(event)
@@ -183,22 +204,23 @@ class Control:
     def tick(self, now: float) -> None:
         """What must be looked at whether or not anything happened."""
         parts = self._parts
+        parts.hold()
         parts.engine.tick()
         self._look_at_clock()
+        parts.saver.tick(now)
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
         self._commands.tick(now)
-        if self._lease.due(now):
-            self._take_back("time")
+        self._lending.tick(now)
         self._answer_birth(self._birth.due(now))
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._broker_down(self._link)
+        if self._discarded_over is not None and now >= self._discarded_over:
+            self._discarded_over = None
+            self._note(parts.health.clear(Code.STATE_DISCARDED))
         self._device.tick(now)
-        for worker in parts.watched():
-            if worker.failure is not None:
-                # It has logged its traceback. Without it the daemon would be blind: better a new one.
-                self._quit = f"worker {worker.name} failed"
+        self._quit = self._quit or self._vigil.look(parts.watched())
         late = [worker.name for worker in parts.watched() if worker.late]
         if late:
             self._raise(Code.WORKER_LATE, f"no sign of life from: {', '.join(late)}")
@@ -238,30 +260,32 @@ class Control:
 
     @property
     def released(self) -> bool:
-        return self._lease.state is Loan.LENT
+        return self._lending.released
 
     @property
     def released_until(self) -> float:
-        return self._parts.clock.wall() + self._lease.remaining(self._parts.clock.monotonic())
+        return self._lending.until
 
     def device_release(self, for_s: float) -> None:
-        self._lease.grant(self._parts.clock.monotonic(), for_s)
-        if self.released:
-            self._tell_loan()
-        else:
-            self._parts.engine.release()
+        self._lending.release(for_s)
 
     def device_acquire(self) -> None:
-        self._take_back("cmd")
+        self._lending.acquire()
 
     def adopt(self, settings: Settings) -> int:
         self._revision += 1
         found_otherwise = settings.mqtt != self._settings.mqtt
+        self._parts.saver.note(self._revision)
         self.apply(settings)
-        self._tell_settings()
         if found_otherwise:
             self._parts.reports.discovery(settings)
         return self._revision
+
+    def keep(self, values: Mapping[str, object]) -> int | None:
+        return self._parts.saver.keep(values, self._revision)
+
+    def show_settings(self) -> None:
+        self._parts.reports.settings(self._settings, self._revision, lent=self.released)
 
     def apply(self, settings: Settings) -> None:
         """Make the snapshot the running one."""
@@ -291,35 +315,6 @@ class Control:
         self._parts.reports.repeat_settings(self._settings)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _tell_settings(self) -> None:
-        self._parts.reports.settings(self._settings, self._revision, lent=self.released)
-
-    def _lent(self) -> None:
-        """The device host is gone and others may have the device."""
-        if self._lease.handed_over(self._parts.clock.monotonic()):
-            log.info("device lent to other programs", for_s=self._lease.for_s)
-            self._tell_loan()
-            self._conditions.clear_all(DEVICE_CODES - {Code.DEVICE_RELEASED})
-            self._parts.events.node("device_released", for_s=self._lease.for_s, by="cmd")
-            self._tell_settings()
-
-    def _tell_loan(self) -> None:
-        until = clock_time(self.released_until, self._parts.clock.wall())
-        self._raise(
-            Code.DEVICE_RELEASED,
-            f"the device is lent to other programs until {until}",
-            doing=f"it is taken back by itself at {until}",
-            fix="hailod ctl device.acquire takes it back at once",
-        )
-
-    def _take_back(self, by: str) -> None:
-        """Open the device again, or look at once whether it can be opened."""
-        if self._lease.take_back(by):
-            self._raise(Code.DEVICE_STARTING, "the device is being taken back")
-            self._conditions.clear_all(DEVICE_CODES - {Code.DEVICE_STARTING})
-            self._tell_settings()
-        self._parts.engine.acquire()
 
     def _answer_birth(self, step: Step | None) -> None:
         reports = self._parts.reports
@@ -368,6 +363,28 @@ class Control:
         text, fix = link.trouble or ("not yet connected", "")
         doing = "trying" if link.retry_s is None else f"trying again in about {max(link.retry_s, 1.0):.0f} s"
         self._raise(Code.BROKER_DOWN, f"no connection to the broker: {text}", doing=doing, fix=fix)
+
+    def _saver(self, event: SaverEvent) -> None:
+        match event:
+            case StateUnsaved(text=text, fix=fix):
+                doing = "changes run, but a restart would lose them; it is tried again every minute and at each change"
+                self._raise(Code.STATE_UNSAVED, text, doing=doing, fix=fix)
+            case StateSaved(ticket=ticket):
+                self._note(self._parts.health.clear(Code.STATE_UNSAVED))
+                if ticket > 0:
+                    self._discarded_over = self._parts.clock.monotonic()
+        self._commands.saver_event(event)
+
+    def _tell_discarded(self, now: float) -> None:
+        if not self._discarded:
+            return
+        for line in self._discarded[:DISCARDED_SHOWN]:
+            log.warning("setting left out", reason=line)
+        more = f" (and {len(self._discarded) - 1} more)" if len(self._discarded) > 1 else ""
+        doing = "it is left out; all else that was set over MQTT is in effect"
+        fix = "set it again over MQTT if it is still wanted"
+        self._raise(Code.STATE_DISCARDED, f"{self._discarded[0]}{more}", doing=doing, fix=fix)
+        self._discarded_over = now + DISCARDED_HOLD_S
 
     def _weigh(self, condition: Condition) -> None:
         if condition.text:

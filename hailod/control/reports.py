@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hailod import logs
 from hailod.clock import Clock, Timeline
 from hailod.config.model import Settings
 from hailod.health import Health
@@ -205,7 +206,7 @@ class Reports:
                 },
             },
         )
-        self._outbox.stream(self._topics.metrics, document, 1.0)
+        self._outbox.stream(self._topics.metrics, {**document, "log": logs.tally()}, 1.0)
 
     def _identity(self, settings: Settings) -> payloads.DeviceIdentity:
         identity = {key: str(value) for key, value in self._engine.link.identity.items() if value}

@@ -6,10 +6,12 @@ if it fails they go on running, and the verdict says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hailod.config.model import Settings
+from hailod.control.saver import SaverEvent, StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady
 from hailod.device.statuses import Fault
 
@@ -32,6 +34,7 @@ class Refused:
 
 
 Verdict = Succeeded | Refused
+TransactionEvent = LinkEvent | SaverEvent
 
 
 class Desk(Protocol):
@@ -43,8 +46,23 @@ class Desk(Protocol):
     def load_beside(self, model: str | None) -> None:
         """Have this model loaded beside those that the settings want; None: only those."""
 
+    @property
+    def settings(self) -> Settings:
+        """The running snapshot."""
+
+    @property
+    def revision(self) -> int:
+        """Its number."""
+
     def adopt(self, settings: Settings) -> int:
-        """Make the settings the running ones; returns their revision."""
+        """Make the settings the running ones; returns their revision. They are published by `show_settings`."""
+
+    def keep(self, values: Mapping[str, object]) -> int | None:
+        """Have `values`, by their dotted path, survive a restart; returns the ticket that a `SaverEvent` will name, or
+        None where they are on the disk already."""
+
+    def show_settings(self) -> None:
+        """Publish the running settings where they are not the published ones."""
 
     def device_restart(self, mode: str) -> None:
         """Configure the models anew (`soft`) or replace the host process (`reset`)."""
@@ -73,11 +91,80 @@ class Transaction(Protocol):
     def begin(self) -> Verdict | None:
         """Take the first step; a verdict if it was also the last."""
 
-    def on(self, event: LinkEvent) -> Verdict | None:
-        """Something happened to the device."""
+    def on(self, event: TransactionEvent) -> Verdict | None:
+        """Something happened to the device, or to what is to be kept."""
+
+    def expire(self) -> Verdict:
+        """The deadline has passed: go back to how it was, or say what was reached."""
+
+
+class Change:
+    """One transaction that changes settings, and then their way to the disk; the settings are told when that is over.
+
+    `values` are the leaves that it sets. What is applied stays applied, whatever the disk says: then the answer has
+    `persisted: false` and the reason. With `persist` false they are not kept on purpose.
+    """
+
+    def __init__(self, desk: Desk, inner: Transaction, values: Mapping[str, object], *, persist: bool) -> None:
+        self._desk = desk
+        self._inner = inner
+        self._values = values
+        self._persist = persist
+        self._done: Succeeded | None = None
+        self._ticket = 0
+
+    def begin(self) -> Verdict | None:
+        return self._follow(self._inner.begin())
+
+    def on(self, event: TransactionEvent) -> Verdict | None:
+        if self._done is None:
+            return self._follow(self._inner.on(event))
+        match event:
+            case StateSaved(ticket=ticket) if ticket >= self._ticket:
+                return self._end(persisted=True)
+            case StateUnsaved(ticket=ticket, text=text) if ticket >= self._ticket:
+                return self._end(persisted=False, reason=text)
+        return None
+
+    def expire(self) -> Verdict:
+        if self._done is None:
+            return self._inner.expire()
+        return self._end(persisted=False, reason="the deadline passed before it was on the disk")
+
+    def _follow(self, verdict: Verdict | None) -> Verdict | None:
+        if not isinstance(verdict, Succeeded):
+            return verdict
+        self._done = verdict
+        ticket = self._desk.keep(self._values) if self._persist else None
+        if ticket is None:
+            return self._end(persisted=self._persist)
+        self._ticket = ticket
+        return None
+
+    def _end(self, **outcome: object) -> Succeeded:
+        assert self._done is not None
+        self._desk.show_settings()
+        return Succeeded({**self._done.data, **outcome})
+
+
+class Adopt:
+    """Settings that take effect at once, if they are others; `answer` goes into the reply."""
+
+    def __init__(self, desk: Desk, settings: Settings, answer: Mapping[str, object]) -> None:
+        self._desk = desk
+        self._settings = settings
+        self._answer = answer
+
+    def begin(self) -> Verdict:
+        same = self._settings == self._desk.settings
+        revision = self._desk.revision if same else self._desk.adopt(self._settings)
+        return Succeeded({**self._answer, "revision": revision})
+
+    def on(self, event: TransactionEvent) -> None:
+        """It was over when it began."""
 
     def expire(self) -> Refused:
-        """The deadline has passed: go back to how it was."""
+        return Refused("timeout", "it was not begun")
 
 
 class ModelSwap:
@@ -94,7 +181,7 @@ class ModelSwap:
         self._desk.load_beside(self._model)
         return None
 
-    def on(self, event: LinkEvent) -> Verdict | None:
+    def on(self, event: TransactionEvent) -> Verdict | None:
         match event:
             case ModelReady() if event.session.spec.name == self._model:
                 return self._switch(event.took_ms) if self._desk.in_service(self._model) else None
@@ -131,7 +218,7 @@ class DeviceRestart:
         self._desk.device_restart(self._mode)
         return None
 
-    def on(self, event: LinkEvent) -> Verdict | None:
+    def on(self, event: TransactionEvent) -> Verdict | None:
         match event:
             case DeviceUp() | ModelReady() if self._desk.all_in_service():
                 return Succeeded({"mode": self._mode})
@@ -158,7 +245,7 @@ class DeviceRelease:
         self._desk.device_release(self._for_s)
         return self._lent() if lent else None
 
-    def on(self, event: LinkEvent) -> Verdict | None:
+    def on(self, event: TransactionEvent) -> Verdict | None:
         match event:
             case DeviceReleased():
                 return self._lent()
@@ -189,7 +276,7 @@ class DeviceAcquire:
         self._desk.device_acquire()
         return Succeeded() if not lent and self._desk.all_in_service() else None
 
-    def on(self, event: LinkEvent) -> Verdict | None:
+    def on(self, event: TransactionEvent) -> Verdict | None:
         match event:
             case DeviceUp() | ModelReady() if self._desk.all_in_service():
                 return Succeeded()

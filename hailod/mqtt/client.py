@@ -46,6 +46,8 @@ _LONGEST_POLL = 1.0
 _PARTING_POLL = 0.1
 # Nothing that this thread does itself blocks longer than a poll.
 _HEARTBEAT_BOUND = 10.0
+# How much longer than its farewell may take the MQTT thread is waited for.
+STOP_GRACE_S = 0.5
 _VERSIONS = {5: "5", 4: "3.1.1"}
 
 
@@ -101,11 +103,11 @@ class MqttClient:
         self.worker.start()
 
     def stop(self, deadline_s: float) -> None:
-        """Send what waits, say `offline`, disconnect; within `deadline_s`, also while a name is being looked up."""
+        """Send what waits, say `offline`, disconnect; within `deadline_s` and STOP_GRACE_S, also during a look-up."""
         self._farewell_until = self._clock.monotonic() + deadline_s
         self.worker.stop()
         self._wakeup.set()
-        if not self.worker.join(deadline_s + 0.5):
+        if not self.worker.join(deadline_s + STOP_GRACE_S):
             log.warning("mqtt thread left behind", waited_s=deadline_s)
         self._outbox.attach(None)
         self._wakeup.close()

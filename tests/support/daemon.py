@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +25,10 @@ SEES_TWO = sees_two(96, 128)
 
 
 class Daemon:
-    """`hailod run` on a configuration written for it; everything it prints is kept."""
+    """`hailod run` on a configuration written for it; everything it prints is kept.
+
+    `prefix` is a command that becomes the daemon by exec.
+    """
 
     def __init__(
         self,
@@ -35,23 +39,25 @@ class Daemon:
         device: str | None = None,
         head: str = "",
         mqtt: str = "",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.path = directory / "hailod.toml"
+        self.state = directory / "state"
         simulated = (
             f'[device]\nbackend = "simulated"\n[device.simulated]\nconfigure_s = 0.05\nserial = "{os.getpid()}"\n'
         )
-        head += (
-            f'schema = 1\nnode = "{NODE}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
-        )
+        head += f'schema = 1\nnode = "{NODE}"\nstate_dir = "{self.state}"\n'
+        head += f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
         self.path.write_text(head + mqtt + (simulated if device is None else device) + body)
         self.lines: list[str] = []
+        self._prefix = prefix
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Daemon:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hailod", "run", "--config", str(self.path)],
+            [*self._prefix, sys.executable, "-m", "hailod", "run", "--config", str(self.path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,6 +99,13 @@ class Daemon:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout)
+
+    def kill(self) -> list[int]:
+        """SIGKILL; returns the children that did not end by themselves thereafter."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.wait()
+        return [child.pid for child in psutil.wait_procs(children, 5.0)[1]]
 
     def wait(self, timeout: float = 15.0) -> int:
         """Wait for its end; returns the exit code."""

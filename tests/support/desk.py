@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -31,6 +32,10 @@ class FakeDesk:
         self.acquired = 0
         self.released = False
         self.released_until = 0.0
+        self.kept: dict[str, object] = {}
+        # The tickets that the saver gives; None: all is on the disk already.
+        self.tickets: list[int | None] = []
+        self.shown: list[Settings] = []
 
     def tell_settings(self) -> None:
         self.told += 1
@@ -48,6 +53,13 @@ class FakeDesk:
         self.settings = settings
         self.revision += 1
         return self.revision
+
+    def keep(self, values: Mapping[str, object]) -> int | None:
+        self.kept.update(values)
+        return self.tickets.pop(0) if self.tickets else None
+
+    def show_settings(self) -> None:
+        self.shown.append(self.settings)
 
     def device_restart(self, mode: str) -> None:
         self.restarts.append(mode)

@@ -11,6 +11,7 @@ from hailod.clock import FakeClock
 from hailod.control.commands import ACCEPT_AFTER_S, Commands
 from hailod.control.events import Events
 from hailod.control.reports import COMMAND_QUEUE
+from hailod.control.saver import StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, LinkEvent, ModelFailed, ModelReady
 from hailod.device.statuses import Fault
 from hailod.errors import DeviceRejected
@@ -138,7 +139,7 @@ def test_failed_swap_is_rolled_back(rig: Rig, event: LinkEvent | None, code: str
 def test_swap_to_what_runs_already_is_done(rig: Rig) -> None:
     """Asking for the state that is there changes nothing and succeeds."""
     rig.command("model.swap", args={"model": "one"})
-    assert rig.reply(SWAP)["data"] == {"model": "one", "revision": 1, "restart_required": False}
+    assert rig.reply(SWAP)["data"] == {"model": "one", "revision": 1, "restart_required": False, "persisted": True}
     assert rig.desk.beside == []
 
 
@@ -382,3 +383,47 @@ def test_switch_that_cannot_be_turned_jumps_back(rig: Rig) -> None:
     ((topic, event),) = rig.told()
     assert (topic, event["event_type"], event["code"]) == (TOPICS.event, "command_failed", "device_unavailable")
     assert rig.desk.told == 1
+
+
+def test_command_waits_for_the_disk_and_the_next_one_for_it(rig: Rig) -> None:
+    """A swap is answered when it is on the disk, its event comes then, and the next command is begun at once."""
+    rig.desk.tickets = [1, 2]
+    rig.desk.serving.add("two")
+    rig.command("model.swap", id="s", args={"model": "two"})
+    rig.send("cam/front/set/threshold", "0.7")
+    assert [event["event_type"] for topic, event in rig.told() if topic == TOPICS.event] == ["model_changing"]
+    assert rig.desk.settings.cameras["front"].threshold == 0.5
+    rig.commands.saver_event(StateSaved(1))
+    told = rig.told()
+    (reply,) = [document for topic, document in told if topic == SWAP]
+    assert (reply["status"], reply["data"]["persisted"]) == ("ok", True)
+    assert [event["event_type"] for topic, event in told if topic == TOPICS.event] == ["model_changed"]
+    assert rig.desk.settings.cameras["front"].threshold == 0.7
+    assert len(rig.desk.shown) == 1
+    rig.commands.saver_event(StateSaved(2))
+    assert len(rig.desk.shown) == 2
+    assert rig.desk.kept == {"model": "two", "cameras.front.threshold": 0.7}
+
+
+def test_command_that_the_disk_refused_is_ok_and_says_so(rig: Rig) -> None:
+    """The change runs; the reply says that it does not survive a restart, and why."""
+    rig.desk.tickets = [1]
+    rig.desk.serving.add("two")
+    rig.command("model.swap", id="s", args={"model": "two"})
+    rig.tick(ACCEPT_AFTER_S + 0.1)
+    assert rig.reply(SWAP)["status"] == "accepted"
+    rig.commands.saver_event(StateUnsaved(1, "No space left on device", "make room"))
+    reply = rig.reply(SWAP)
+    assert reply["status"] == "ok"
+    assert (reply["data"]["persisted"], reply["data"]["reason"]) == (False, "No space left on device")
+    assert rig.desk.settings.model == "two"
+
+
+def test_command_may_ask_not_to_be_kept(rig: Rig) -> None:
+    """`persist: false` changes what runs and nothing on the disk."""
+    rig.desk.tickets = [1]
+    rig.desk.serving.add("two")
+    rig.command("model.swap", id="s", persist=False, args={"model": "two", "camera": "back"})
+    assert rig.reply(SWAP)["data"]["persisted"] is False
+    assert rig.desk.settings.model_of("back") == "two"
+    assert rig.desk.kept == {}

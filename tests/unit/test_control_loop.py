@@ -13,13 +13,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from hailod.clock import FakeClock
+from hailod.config.store import Overrides
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.device import TROUBLE_HOLD_S
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
-from hailod.control.loop import BROKER_PATIENCE_S, BURST, Control, Parts
+from hailod.control.loop import BROKER_PATIENCE_S, BURST, DISCARDED_HOLD_S, Control, Parts
 from hailod.control.reports import Connection, Reports
+from hailod.control.saver import Saver, StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, ModelFailed
 from hailod.device.statuses import Fault
 from hailod.errors import DecodeError, DeviceRejected
@@ -37,6 +39,7 @@ from hailod.sd import Notifier
 from hailod.worker import Worker
 from tests.support.cameras import FakeWorker
 from tests.support.desk import settings
+from tests.support.store import FakeStore
 
 TOPICS = Topics("pi")
 
@@ -44,7 +47,7 @@ TOPICS = Topics("pi")
 class Rig:
     """A control loop whose engine, cameras and broker exist and do nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, discarded: tuple[str, ...] = ()) -> None:
         self.clock = clock = FakeClock()
         self.inbox = Inbox()
         self.health = Health()
@@ -90,6 +93,8 @@ class Rig:
             connection=lambda: Connection(5, 0),
             fps_in=lambda: cameras.fps_in,
         )
+        self.store = FakeStore()
+        self.saver = Saver(self.store, Overrides(), clock, self.inbox.put)
         parts = Parts(
             clock=clock,
             inbox=self.inbox,
@@ -102,13 +107,15 @@ class Rig:
             watched=lambda: tuple(self.watched),
             set_log_level=self.levels.append,
             events=events,
+            saver=self.saver,
+            hold=lambda: None,
             clock_synced=lambda: self.clock_synced,
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
         commands = Commands(topics=TOPICS, clock=clock, outbox=outbox, events=events)
         self.engine.release = lambda: self.asked.append("release")  # type: ignore[method-assign]
         self.engine.acquire = lambda: self.asked.append("acquire")  # type: ignore[method-assign]
-        self.control = Control(self.settings, plans, parts, commands)
+        self.control = Control(self.settings, plans, parts, commands, revision=7, discarded=discarded)
         self.control.apply(self.settings)
 
     def news(self) -> dict[str, Any]:
@@ -476,3 +483,43 @@ def test_node_can_be_hidden_from_home_assistant(rig: Rig) -> None:
     assert rig.raw(TOPICS.discovery) == [b""]
     rig.control.adopt(rig.settings)
     assert rig.raw(TOPICS.discovery)[-1].startswith(b"{")
+
+
+def test_settings_that_cannot_be_saved_are_a_condition(rig: Rig) -> None:
+    """A disk that refuses is told with what is done and what helps, for as long as it refuses."""
+    rig.control.handle(StateUnsaved(0, "cannot be written: Read-only file system", "mount it writable"))
+    (reason,) = rig.health.snapshot().reasons
+    assert reason.code is Code.STATE_UNSAVED
+    assert "Read-only" in reason.text
+    assert "tried again" in reason.doing
+    assert reason.fix == "mount it writable"
+    rig.control.handle(StateSaved(1))
+    assert rig.codes == set()
+
+
+@pytest.mark.parametrize("end", ["saved", "time"])
+def test_settings_that_were_left_out_are_a_condition(end: str) -> None:
+    """What of the kept settings does not fit any more is told after a start: for an hour, or until others are saved."""
+    rig = Rig(discarded=("overrides.json: cameras.gone.threshold: there is no camera 'gone' any more", "another"))
+    rig.control._tell_discarded(rig.clock.monotonic())
+    (reason,) = rig.health.snapshot().reasons
+    assert (reason.code, reason.text.endswith("(and 1 more)")) == (Code.STATE_DISCARDED, True)
+    rig.control.handle(StateSaved(0))
+    rig.tick()
+    assert rig.codes == {Code.STATE_DISCARDED}
+    if end == "saved":
+        rig.control.handle(StateSaved(1))
+        rig.tick()
+    else:
+        rig.tick(DISCARDED_HOLD_S)
+    assert rig.codes == set()
+
+
+def test_revision_goes_on_where_it_was(rig: Rig) -> None:
+    """The number of the settings survives a restart, and rises with each change, kept or not."""
+    assert rig.control.revision == 7
+    assert rig.control.adopt(rig.settings) == 8
+    assert rig.control.keep({"model": "two"}) == 1
+    rig.saver.start()
+    assert rig.saver.stop(10.0)
+    assert [(written.revision, written.values) for written in rig.store.written] == [(8, {"model": "two"})]

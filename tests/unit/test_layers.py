@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 LAYERS = (
     "types errors clock redact version",
     "config mailbox worker geometry prepare checks scenes timesync",
-    "sources device simulator models decode track zones events mqtt health sd logs trace draw",
+    "sources device simulator models decode track zones events mqtt health sd logs deadman trace draw",
     "pipeline",
     "control",
     "doctor demo",
@@ -56,6 +56,7 @@ IMPURE_MODULES = (
 LAST_RESORTS = {
     "worker.py": "a thread ends",
     "checks.py": "a thread ends",
+    "cli/run.py": "the process ends",
     "mqtt/client.py": "what paho and the handlers of messages raise would end the MQTT thread",
     "device/host.py": "HailoRT's thread calls and would abort the process; and this process ends",
     "simulator/chip/pipeline.py": "the simulated device's thread ends, or calls back as HailoRT does",

@@ -24,6 +24,7 @@ from hailod.logs import (
     TerminalSink,
     configure,
     set_level,
+    tally,
 )
 
 PASSWORD = "geheim/42"
@@ -108,6 +109,7 @@ class TestPipeline:
 
     def test_uncaught_exceptions(self, lines: Lines) -> None:
         """An exception that ends a thread or the process is a log line; Ctrl-C is not."""
+        before = tally()["uncaught"]
         thread = threading.Thread(target=lambda: int("x"), name="camera-front")
         thread.start()
         thread.join()
@@ -118,6 +120,7 @@ class TestPipeline:
             ("critical", "uncaught exception"),
         ]
         assert "invalid literal" in lines.entries[0][3]
+        assert tally()["uncaught"] == before + 2
 
     def test_no_line_forges_another(self, lines: Lines) -> None:
         """Control characters in what cameras and brokers say are escaped: one event stays one line."""

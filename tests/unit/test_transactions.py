@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from hailod.control.transactions import DeviceAcquire, DeviceRelease, DeviceRestart, ModelSwap, Refused, Succeeded
+from hailod.control.saver import StateSaved, StateUnsaved
+from hailod.control.transactions import (
+    Adopt,
+    Change,
+    DeviceAcquire,
+    DeviceRelease,
+    DeviceRestart,
+    ModelSwap,
+    Refused,
+    Succeeded,
+)
 from hailod.device.events import (
     DeviceDown,
     DeviceReleased,
@@ -228,3 +238,73 @@ def test_acquire_that_does_not_come_back_says_why(desk: FakeDesk, event: LinkEve
     verdict = acquire.expire() if event is None else acquire.on(event)
     assert isinstance(verdict, Refused)
     assert verdict.code == code
+
+
+LEAF = {"model": "two"}
+
+
+def test_change_is_answered_when_it_is_on_the_disk(desk: FakeDesk) -> None:
+    """Settings run at once; they are told, and the change answered, when the disk has them or what came after them."""
+    desk.tickets = [3]
+    change = Change(desk, Adopt(desk, CHANGED, {"x": 1}), LEAF, persist=True)
+    assert change.begin() is None
+    assert (desk.settings, desk.kept, desk.shown) == (CHANGED, LEAF, [])
+    assert change.on(DOWN) is None
+    assert change.on(StateSaved(2)) is None
+    assert change.on(StateUnsaved(2, "full")) is None
+    assert change.on(StateSaved(4)) == Succeeded({"x": 1, "revision": 2, "persisted": True})
+    assert desk.shown == [CHANGED]
+
+
+@pytest.mark.parametrize("how", ["full", "deadline"])
+def test_change_that_the_disk_refuses_runs_all_the_same(desk: FakeDesk, how: str) -> None:
+    """A full disk, or one that does not answer in time, is in the answer; the change is made and told."""
+    desk.tickets = [1]
+    change = Change(desk, Adopt(desk, CHANGED, {}), LEAF, persist=True)
+    assert change.begin() is None
+    verdict = change.expire() if how == "deadline" else change.on(StateUnsaved(1, "the disk is full"))
+    assert isinstance(verdict, Succeeded)
+    assert verdict.data["persisted"] is False
+    assert how in str(verdict.data["reason"])
+    assert desk.shown == [CHANGED]
+    assert desk.settings == CHANGED
+
+
+def test_change_until_the_next_start_is_not_kept(desk: FakeDesk) -> None:
+    """With `persist: false` nothing is written, and the answer says so."""
+    desk.tickets = [1]
+    verdict = Change(desk, Adopt(desk, CHANGED, {}), LEAF, persist=False).begin()
+    assert verdict == Succeeded({"revision": 2, "persisted": False})
+    assert (desk.kept, desk.shown) == ({}, [CHANGED])
+
+
+def test_change_to_what_runs_already_may_still_have_to_be_kept(desk: FakeDesk) -> None:
+    """Settings that run, but not for good, get no new revision when they are set again, and are written."""
+    desk.tickets = [1]
+    change = Change(desk, Adopt(desk, desk.settings, {}), LEAF, persist=True)
+    assert change.begin() is None
+    assert change.on(StateSaved(1)) == Succeeded({"revision": 1, "persisted": True})
+    assert desk.kept == LEAF
+
+
+def test_swap_is_kept_only_when_it_has_succeeded(desk: FakeDesk) -> None:
+    """A model is written down when it is in service, and one that fails leaves no trace on the disk."""
+    desk.tickets = [1, 2]
+    swap = Change(desk, ModelSwap(desk, CHANGED, "two"), LEAF, persist=True)
+    assert swap.begin() is None
+    assert swap.on(StateSaved(9)) is None
+    refused = swap.on(ModelFailed("two", DeviceRejected("damaged")))
+    assert isinstance(refused, Refused)
+    assert desk.kept == {}
+    swap = Change(desk, ModelSwap(desk, CHANGED, "two"), LEAF, persist=True)
+    assert swap.begin() is None
+    assert isinstance(swap.expire(), Refused)
+    assert desk.kept == {}
+    swap = Change(desk, ModelSwap(desk, CHANGED, "two"), LEAF, persist=True)
+    swap.begin()
+    desk.serving.add("two")
+    assert swap.on(ready("two")) is None
+    assert desk.kept == LEAF
+    verdict = swap.on(StateSaved(1))
+    assert isinstance(verdict, Succeeded)
+    assert (verdict.data["gap_ms"], verdict.data["persisted"]) == (123.4, True)

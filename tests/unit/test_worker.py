@@ -92,3 +92,21 @@ def test_join_says_when_the_end_did_not_come() -> None:
     assert not worker.join(0.01)
     hold.set()
     assert worker.join(10.0)
+
+
+def test_stack_says_where_a_worker_is() -> None:
+    """The stack of a worker names the functions it is in; one that does not run has none."""
+    inside, release = threading.Event(), threading.Event()
+
+    def linger_somewhere(_: Worker) -> None:
+        inside.set()
+        release.wait()
+
+    worker = Worker("w", linger_somewhere, FakeClock())
+    assert worker.stack() == ""
+    worker.start()
+    assert inside.wait(10.0)
+    assert "linger_somewhere" in worker.stack()
+    release.set()
+    assert worker.join(10.0)
+    assert worker.stack() == ""
