@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,10 @@ from hailod.redact import redact_url
 from hailod.version import VERSION
 
 COMMAND_QUEUE = 16
+# What of health may grow with the number of cameras, so that it stays below what a document may have: the reasons in
+# bytes, the rest is told as `more`; and so many cameras whose books are told one by one.
+REASON_BYTES = 9_000
+MAX_BOOKS = 16
 _CPU_TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
 _LOST = (Outcome.SUPERSEDED, Outcome.EXPIRED, Outcome.FAILED, Outcome.ABANDONED)
 
@@ -104,16 +111,19 @@ class Reports:
     def health(self) -> None:
         """`N/health`: the outbox keeps back what has not changed for a minute."""
         snapshot = self._health.snapshot()
+        reasons = _first([reason.document(self._timeline.wall) for reason in snapshot.reasons], REASON_BYTES)
         document = payloads.health(
             ts=self._clock.wall(),
             state=snapshot.state.value,
-            reasons=[reason.document(self._timeline.wall) for reason in snapshot.reasons],
+            reasons=reasons,
             uptime_s=self._clock.monotonic() - self._started,
             device_restarts=self._engine.link.restarts,
             reconnects=self._connection().reconnects,
             dropped=self._outbox.dropped,
             losses=self._outbox.losses,
         )
+        if more := snapshot.hidden + len(snapshot.reasons) - len(reasons):
+            document["more"] = more
         books = self._engine.mailboxes.snapshot()
         self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)
 
@@ -230,8 +240,25 @@ class Reports:
         }
 
 
+def _first(entries: list[dict[str, object]], limit: int) -> list[dict[str, object]]:
+    """As many of the entries as fit into `limit` bytes of JSON."""
+    sizes = itertools.accumulate(len(json.dumps(entry, ensure_ascii=False).encode()) for entry in entries)
+    return [entry for entry, size in zip(entries, sizes, strict=True) if size <= limit]
+
+
 def _books(books: Snapshot) -> dict[str, object]:
-    """The conservation of frames as people can check it: per camera, and per camera and model."""
+    """The conservation of frames as people can check it: per camera, and per camera and model; of many their sums."""
+    if max(len(books.cameras), len(books.pairs)) > MAX_BOOKS:
+        ended = Counter[str]()
+        for pair in books.pairs.values():
+            ended.update(pair.ended)
+        return {
+            "balanced": books.balanced,
+            "captured": sum(camera.captured for camera in books.cameras.values()),
+            "offered": sum(pair.offered for pair in books.pairs.values()),
+            **ended,
+            "in_flight": sum(pair.in_flight for pair in books.pairs.values()),
+        }
     return {
         "balanced": books.balanced,
         "cameras": {

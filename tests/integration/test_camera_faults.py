@@ -44,7 +44,7 @@ def statuses(observer: Observer) -> list[str]:
 
 
 def becomes(observer: Observer, status: str) -> None:
-    wait_for(lambda: statuses(observer)[-1:] == [status], what=f"the camera is {status}", timeout=20.0)
+    wait_for(lambda: statuses(observer)[-1:] == [status], what=f"the camera is {status}", timeout=30.0)
 
 
 def events(observer: Observer) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from hailod.errors import DecodeError, DeviceRejected
 from hailod.health import Code, Health, State
 from hailod.models.manifest import Manifest
 from hailod.mqtt.messages import Inbound, LinkState, Trouble
-from hailod.mqtt.outbox import Outbox
+from hailod.mqtt.outbox import MAX_DOCUMENT, Outbox
 from hailod.mqtt.topics import HOME_ASSISTANT_STATUS, Topics
 from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.pipeline.engine import Engine, ModelPlan
@@ -39,6 +39,7 @@ from hailod.sd import Notifier
 from hailod.worker import Worker
 from tests.support.cameras import FakeWorker
 from tests.support.desk import settings
+from tests.support.device import frame
 from tests.support.store import FakeStore
 
 TOPICS = Topics("pi")
@@ -209,6 +210,30 @@ def test_health_passes_on_what_is_done_about_a_camera_and_what_helps(rig: Rig) -
     (reason,) = rig.health.snapshot().reasons
     assert (reason.text, reason.fix) == ("camera front: nothing listens", "look")
     assert "tried again" in reason.doing
+
+
+def test_health_of_fifty_cameras_is_told(rig: Rig) -> None:
+    """With all of fifty cameras lost and long words for each, health fits into a document: the gravest reasons, how
+    many more there are, and books that add up."""
+    one = next(iter(rig.settings.cameras.values()))
+    names = [f"a-camera-with-a-long-name-{number}" for number in range(50)]
+    rig.control.adopt(rig.settings.model_copy(update={"cameras": dict.fromkeys(names, one)}))
+    for name in names:
+        rig.engine.mailboxes.offer(frame(name))
+        rig.control.handle(CameraState(name, Phase.LOST, 0.0, code="lost", reason="\u20ac" * 300, fix="f" * 100))
+    rig.tick()
+    told = []
+    while (outgoing := rig.outbox.take()) is not None:
+        rig.outbox.done(outgoing)
+        if outgoing.topic == TOPICS.health:
+            assert len(outgoing.payload) < MAX_DOCUMENT
+            told.append(json.loads(outgoing.payload))
+    document = told[-1]
+    assert len(document["reasons"]) >= 5
+    assert document["more"] == 50 - len(document["reasons"])
+    books = document["frames"]
+    assert (books["balanced"], books["captured"], books["offered"], books["in_flight"]) == (True, 50, 50, 50)
+    rig.engine.mailboxes.close()
 
 
 @pytest.mark.parametrize(
