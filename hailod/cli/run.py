@@ -65,6 +65,8 @@ def _serve(args: argparse.Namespace, switch: DeadMansSwitch, signals: _Signals) 
         log.warning("no camera is configured: add a [cameras.NAME] table with a source")
     elif not settings.models:
         log.warning("no model is configured: add a [models.NAME] table with a path")
+    # Importing all of this takes its time on a small machine.
+    switch.hold()
     daemon = app.build(loaded, os.environ, set_log_level=logs.set_level, switch=switch)
     log.info("hailod starts", version=VERSION, node=settings.node, cameras=len(settings.cameras), pid=os.getpid())
     signals.tell(daemon.quit)

@@ -100,12 +100,16 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout)
 
-    def kill(self) -> list[int]:
-        """SIGKILL; returns the children that did not end by themselves thereafter."""
+    def kill(self, patience: float = 30.0) -> list[str]:
+        """SIGKILL; returns the children that did not end by themselves thereafter, with what they do.
+
+        One that is still being loaded looks for its parent only when it has been.
+        """
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.wait()
-        return [child.pid for child in psutil.wait_procs(children, 5.0)[1]]
+        left = psutil.wait_procs(children, patience)[1]
+        return [f"{child.pid} ({child.status()}) {' '.join(child.cmdline())}" for child in left if child.is_running()]
 
     def wait(self, timeout: float = 15.0) -> int:
         """Wait for its end; returns the exit code."""
