@@ -34,6 +34,9 @@ _IN_USE = 73
 _OUT_OF_DEVICES = 74
 
 
+HELD = "held by"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Holder:
     """A process that holds the device; `name` is what the kernel calls it, `hailod` for a device host of a daemon."""
@@ -92,7 +95,7 @@ def describe_holders(survey: Survey) -> str:
     if survey.holders:
         named = [f"{holder.name} (pid {holder.pid})" for holder in survey.holders[:_LISTED]]
         more = len(survey.holders) - len(named)
-        return f"held by {', '.join(named)}" + (f" and {more} more" if more else "")
+        return f"{HELD} {', '.join(named)}" + (f" and {more} more" if more else "")
     if survey.hidden or survey.rest is not None:
         return "who holds it is not visible to this user: sudo fuser -v /dev/hailo0"
     return ""

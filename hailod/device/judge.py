@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hailod.config.model import DeviceSettings
 from hailod.device.events import ThermalChanged
 from hailod.device.flight import Flight, Session, SessionFailed
-from hailod.device.holders import HolderLookup
+from hailod.device.holders import HELD, HolderLookup
 from hailod.device.protocol import Message, number
 from hailod.device.recovery import ModelFaults, Rung
 from hailod.device.statuses import Cure, Fault, Stage, cure_of
@@ -63,8 +63,12 @@ class Judge:
         status = None if told is None else int(number(told))
         cure = Cure("", Fault.DEVICE_LOST) if status is None else cure_of(status, stage)
         fault = _OWN_ERRORS.get(str(message.get("error")), cure.fault)
-        fix = self._holders.describe(status, own=own) or cure.fix if cure.fault is fault else ""
-        said = f"{text}; {fix}" if fix else text
+        fix = cure.fix if cure.fault is fault else ""
+        held = self._holders.describe(status, own=own)
+        if held.startswith(HELD):
+            fix = "end that program, or wait: the device is taken as soon as it is free"
+        words = [text, held, "" if held.startswith(HELD) else fix]
+        said = "; ".join(word for word in words if word)
         return Verdict(said if stage is Stage.OPEN else f"{message.get('command')}: {said}", fault, fix=fix)
 
     # -- sessions ----------------------------------------------------------------------------------------------------

@@ -42,9 +42,11 @@ from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-# How long what is on the device may take to come home when the engine stops.
-DRAIN_S = 0.5
-_STOP_S = 2.0
+# In all, the end of the engine takes no longer than this. What is on the device has a part of it to come home.
+STOP_S = 1.8
+DRAIN_S = 0.4
+_DISPATCHER_S = 0.4
+_RESULTS_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +133,20 @@ class Engine:
         self.link.start()
 
     def stop(self) -> None:
-        """End everything in the order of the flow; what is on the device gets a moment to come home."""
+        """End everything in the order of the flow, within STOP_S; what is on the device gets a moment to come home.
+
+        A host that does not die is left behind: nothing waits for its driver.
+        """
+        give_up = self._clock.monotonic() + STOP_S
         self.mailboxes.close()
-        stuck = [] if self.dispatcher.stop(_STOP_S) else ["dispatcher"]
-        give_up = self._clock.monotonic() + DRAIN_S
-        while not self.flight.empty and self._clock.monotonic() < give_up and self.results.worker.alive:
+        stuck = [] if self.dispatcher.stop(_DISPATCHER_S) else ["dispatcher"]
+        drained_by = self._clock.monotonic() + DRAIN_S
+        while not self.flight.empty and self._clock.monotonic() < drained_by and self.results.worker.alive:
             self.results.worker.join(0.005)
         self.results.abandon(self.link.close())
-        if not self.spawner.stop(_STOP_S):
+        if not self.spawner.stop(max(give_up - _RESULTS_S - self._clock.monotonic(), 0.0)):
             stuck.append("device host")
-        if not self.results.stop(_STOP_S):
+        if not self.results.stop(_RESULTS_S):
             stuck.append("results")
         if stuck:
             log.error("left behind", workers=stuck)
