@@ -17,7 +17,7 @@ VENV := .venv/bin
 
 export PYTHON
 
-.PHONY: help setup demo test test-quick lint types bench clean
+.PHONY: help setup demo test test-quick lint types bench faults soak kills clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,15 @@ types: setup ## types: mypy, strict
 
 bench: setup ## the pipeline's benchmark; ARGS="--help" tells what can be asked
 	$(VENV)/python -m tests.benchmarks.pipeline $(ARGS)
+
+faults: setup ## everything that breaks, on the real daemon; ARGS="--short", "--only camera"
+	$(VENV)/python -m tests.benchmarks.faults $(ARGS)
+
+soak: setup ## two million frames and five hundred faults: does anything grow?
+	$(VENV)/python -m tests.benchmarks.soak $(ARGS)
+
+kills: setup ## a thousand SIGKILLs: is what was set always whole?
+	$(VENV)/python -m tests.benchmarks.kills $(ARGS)
 
 clean: ## remove what was built, installed and cached here
 	rm -rf .venv .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -81,11 +81,16 @@ class Judge:
             return self.too_hot(f"the chip aborted its work at {self.temp_c:g} °C", now)
         if cure.fault is not Fault.SESSION_LOST:
             return Verdict(f"model {name}: {text}", cure.fault, fix=cure.fix)
-        others = (session for session in sessions if session is not failed.session)
+        others = [
+            self._flight.delivering_since(other)
+            for other in sessions
+            if other is not failed.session and not self._flight.is_condemned(other)
+        ]
         rung = self._models.lost(
             name,
+            now,
             settled=self._has_settled(failed.session, now),
-            others_well=any(self._has_settled(o, now) and not self._flight.is_condemned(o) for o in others),
+            others=others,
             losses_to_quarantine=self._settings.recovery.losses_to_quarantine,
         )
         if rung is Rung.HOST:

@@ -30,7 +30,7 @@ waits for it, and only its end (a reboot, mostly) leads out of that state.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -193,21 +193,29 @@ class Respawn:
 
 
 class ModelFaults:
-    """Which rung a model's loss calls for: of each model, how often in a row it was lost soon after it had come."""
+    """Which rung a model's loss calls for: of each model, how often in a row it was lost soon after it had come.
+
+    Whether the fault is the model's or the device's shows by the others on it. One that was delivering when this model
+    was lost before, and delivers still, has survived a fault that was not the device's. One that has not delivered yet
+    proves nothing, but is worth another session before its process is taken from it.
+    """
 
     def __init__(self) -> None:
-        self._in_a_row: dict[str, int] = {}
+        # Losses in a row, and when the last one was.
+        self._losses: dict[str, tuple[int, float]] = {}
 
-    def lost(self, model: str, *, settled: bool, others_well: bool, losses_to_quarantine: int) -> Rung:
-        """`settled`: it had delivered for long enough. `others_well`: another model has delivered since it was made."""
-        losses = 1 if settled else self._in_a_row.get(model, 0) + 1
-        self._in_a_row[model] = losses
-        if losses == 1:
+    def lost(
+        self, model: str, now: float, *, settled: bool, others: Sequence[float | None], losses_to_quarantine: int
+    ) -> Rung:
+        """`settled`: it had delivered for long enough. `others`: since when each other living model has delivered."""
+        before, last = (0, now) if settled else self._losses.get(model, (0, now))
+        losses = before + 1
+        self._losses[model] = losses, now
+        if losses == 1 or (others and losses < losses_to_quarantine):
             return Rung.SESSION
-        if not others_well:
-            return Rung.HOST
-        return Rung.QUARANTINE if losses >= losses_to_quarantine else Rung.SESSION
+        survived = any(since is not None and since < last for since in others)
+        return Rung.QUARANTINE if survived else Rung.HOST
 
     def forget(self, model: str) -> None:
         """It begins anew: somebody asked for it, or it is no longer wanted."""
-        self._in_a_row.pop(model, None)
+        self._losses.pop(model, None)

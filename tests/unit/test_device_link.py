@@ -603,11 +603,12 @@ def test_model_that_keeps_failing_among_well_ones_goes_into_quarantine(rig: Rig)
     """Whose fault it is shows by the others: they go on undisturbed, and it is tried again ten minutes later."""
     host, (bad, good) = rig.ready(spec("bad"), spec("good"))
     rig.delivers(host, good)
-    rig.pass_time(rig.settings.recovery.settle_after + STEP, beating=host)
     for _ in range(2):
+        rig.pass_time(STEP, beating=host)
         rig.failed(bad)
         rig.rebuilt(host, bad)
         bad = rig.of(ModelReady)[-1].session
+    rig.pass_time(STEP, beating=host)
     rig.failed(bad)
     (quarantined,) = rig.of(ModelQuarantined)
     assert (quarantined.name, quarantined.retry_in) == ("bad", 600.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -154,26 +155,43 @@ def test_a_minute_of_health_resets_the_count() -> None:
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def lost(faults: ModelFaults, *, settled: bool = False, others_well: bool = False) -> Rung:
-    return faults.lost("m", settled=settled, others_well=others_well, losses_to_quarantine=3)
+def lost(faults: ModelFaults, now: float = 0.0, *, settled: bool = False, others: Sequence[float | None] = ()) -> Rung:
+    return faults.lost("m", now, settled=settled, others=others, losses_to_quarantine=3)
 
 
 def test_a_model_alone_climbs_from_session_to_host() -> None:
     """A first loss costs the session; one right after it is not cured by another session."""
     faults = ModelFaults()
-    assert [lost(faults) for _ in range(4)] == [Rung.SESSION, Rung.HOST, Rung.HOST, Rung.HOST]
+    assert [lost(faults, now) for now in range(4)] == [Rung.SESSION, Rung.HOST, Rung.HOST, Rung.HOST]
 
 
 def test_a_model_among_well_ones_never_costs_them_the_host() -> None:
-    """While others deliver on the same device the fault is the model's, and it goes into quarantine."""
+    """While another one delivers through all of it the fault is the model's, and it goes into quarantine."""
     faults = ModelFaults()
-    assert [lost(faults, others_well=True) for _ in range(3)] == [Rung.SESSION, Rung.SESSION, Rung.QUARANTINE]
+    assert [lost(faults, now, others=[0.5]) for now in (1.0, 2.0, 3.0)] == [Rung.SESSION, Rung.SESSION, Rung.QUARANTINE]
+
+
+def test_a_model_that_fails_before_the_others_have_delivered_does_not_cost_them_the_host_at_once() -> None:
+    """At a start nothing is proven yet: the model has its sessions, and by then the others show what they are."""
+    faults = ModelFaults()
+    others: list[list[float | None]] = [[None], [1.5], [1.5]]
+    rungs = [lost(faults, now, others=them) for now, them in zip((1.0, 2.0, 3.0), others, strict=True)]
+    assert rungs == [Rung.SESSION, Rung.SESSION, Rung.QUARANTINE]
+
+
+def test_a_fault_of_the_device_blames_no_model() -> None:
+    """Where the others are lost each time too, and only come back in between, it is the device: a new process."""
+    faults = ModelFaults()
+    rungs = [lost(faults, now, others=[now - 0.5]) for now in (1.0, 2.0, 3.0)]
+    assert rungs == [Rung.SESSION, Rung.SESSION, Rung.HOST]
+    faults = ModelFaults()
+    assert [lost(faults, now) for now in (1.0, 2.0)] == [Rung.SESSION, Rung.HOST]
 
 
 def test_a_model_that_had_settled_begins_anew() -> None:
     """A loss an hour is a first loss every time."""
     faults = ModelFaults()
-    assert [lost(faults, settled=True) for _ in range(5)] == [Rung.SESSION] * 5
+    assert [lost(faults, 3600.0 * n, settled=True) for n in range(5)] == [Rung.SESSION] * 5
 
 
 def test_a_model_that_was_forgotten_begins_anew() -> None:
