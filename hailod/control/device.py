@@ -112,7 +112,8 @@ class DeviceNews:
                 )
             case DeviceReleased():
                 self._conditions.clear_all(DEVICE_CODES - {Code.DEVICE_RELEASED})
-                self._outages.clear()
+                # What was told as lost is told as recovered when it is back, be it after the loan.
+                self._outages = {subject: each for subject, each in self._outages.items() if not each.asked}
             case ThermalChanged():
                 self._thermal(event)
             case ModelReady():

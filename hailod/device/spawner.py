@@ -34,7 +34,10 @@ STDERR_LINES = 20
 STDERR_LINES_PER_S = 10
 _LINE_BYTES = 400
 # What a vendor library may need of the daemon's environment; nothing of systemd's or ours, no secret.
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+_ENVIRONMENT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH"),
+    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

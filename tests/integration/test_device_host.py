@@ -291,7 +291,7 @@ def test_host_has_only_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert not names & set(secrets)
             assert names <= {
                 "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH",
-                "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "HAILORT_LOGGER_PATH",
+                "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED", "HAILORT_LOGGER_PATH",
             }  # fmt: skip
             targets = [os.readlink(f"/proc/{host.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{host.pid}/fd")]
             inherited = os.readlink(f"/proc/self/fd/{write}")

@@ -222,13 +222,21 @@ def test_heat_is_told_step_by_step(rig: Rig) -> None:
 
 
 def test_lent_device_is_no_outage(rig: Rig) -> None:
-    """What was wrong with a device is of no interest while another program has it."""
-    rig.hear(DeviceDown(Fault.UNAVAILABLE, "no device", 1.0))
-    rig.hear(DeviceReleased(), serving="")
+    """A device that was well when it was lent is neither lost nor recovered by that."""
+    rig.hear(DeviceDown(Fault.UNAVAILABLE, "lent", None, asked=True), serving="")
+    rig.hear(DeviceReleased())
     assert rig.reasons == {}
-    rig.told()
     rig.hear(ready("one"), serving="one two")
     assert rig.told() == []
+
+
+def test_outage_that_a_loan_interrupts_is_over_after_it(rig: Rig) -> None:
+    """What was told as lost before the loan is told as recovered, however late; meanwhile nothing is wrong."""
+    rig.hear(DeviceDown(Fault.UNAVAILABLE, "no device", 1.0), serving="")
+    rig.hear(DeviceReleased())
+    assert rig.reasons == {}
+    rig.hear(ready("one"), serving="one two", after=600.0)
+    assert types(rig.told()) == ["device_lost", "device_recovered"]
 
 
 def test_what_nobody_wants_is_not_wrong(rig: Rig) -> None:
