@@ -346,9 +346,14 @@ class Trial:
         def well() -> bool:
             message = self.recorder.last(f"{BASE}/health")
             good = self.ends is None or (message is not None and message.document["state"] == self.ends)
-            return good and all(self.status(name) == "online" for name in self.online)
+            return good and all(self.status(name) == "online" and self._fresh(name) for name in self.online)
 
         wait_for(well, timeout=20.0, what=f"health is {self.ends} and all cameras are online; now {self.reasons()}")
+
+    def _fresh(self, camera: str) -> bool:
+        """Whether the camera's counts are told as being of now; at most every half second they are told at all."""
+        message = self.recorder.last(f"{BASE}/cam/{camera}/state")
+        return message is not None and message.document["stale"] is None
 
     def _count(self) -> None:
         found, last = self.findings, self._dropped(self.fresh_metrics())
