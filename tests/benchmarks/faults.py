@@ -29,13 +29,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.benchmarks.faultlib.findings import Findings
 from tests.benchmarks.faultlib.row import Row
 from tests.benchmarks.faultlib.rows_broker import broker
 from tests.benchmarks.faultlib.rows_camera import camera
 from tests.benchmarks.faultlib.rows_daemon import daemon, lend
 from tests.benchmarks.faultlib.rows_device import device
 from tests.benchmarks.faultlib.rows_outputs import outputs
-from tests.benchmarks.faultlib.trial import Findings, Trial
+from tests.benchmarks.faultlib.trial import Trial
 from tests.benchmarks.machine import Steal
 from tests.support import rtsp
 from tests.support.broker import mosquitto_path

@@ -14,16 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from tests.benchmarks.faultlib.checker import Checker, Message, leaked, retained_problems
-from tests.benchmarks.faultlib.node import Node
+from tests.benchmarks.faultlib.findings import Evidence, Findings
+from tests.benchmarks.faultlib.node import Node, configuration
 from tests.benchmarks.faultlib.proxy import Proxy
 from tests.benchmarks.faultlib.recorder import Login, Recorder, retained_by
 from tests.support.broker import Broker
-from tests.support.daemon import BASE, NODE
+from tests.support.daemon import BASE
 from tests.support.models import sees_two
 from tests.support.waiting import wait_for
 
@@ -38,30 +38,6 @@ ONE_MODEL = '[models.two]\npath = "two.sim.toml"\n'
 
 Peer = TypeVar("Peer")
 _serials = itertools.count(1)
-
-
-class Evidence(NamedTuple):
-    """The first word about a fault: when it was heard, and what health said."""
-
-    at: float
-    code: str
-    text: str
-
-
-@dataclass(slots=True)
-class Findings:
-    """What a trial came to. `problems` make it fail; `missed` (figures that depend on the machine) if they repeat."""
-
-    detected: float | None = None
-    recovered: float | None = None
-    frames_lost: int | None = None
-    messages_lost: int = 0
-    streams_dropped: int = 0
-    said: str = ""
-    stopped: float | None = None
-    notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
 
 
 class Trial:
@@ -134,22 +110,18 @@ class Trial:
         self.recorder.connect(self.broker.port, self.login)
         self.proxy = self._stack.enter_context(Proxy(self.broker.port))
         (self.folder / "two.sim.toml").write_text(sees_two(96, 128))
-        script = ""
         if faults:
             (self.folder / "faults.toml").write_text(faults)
-            script = f'faults = "{self.folder / "faults.toml"}"\n'
+            simulated = f'faults = "{self.folder / "faults.toml"}"\n{simulated}'
         self.serial = f"faults-{os.getpid()}-{next(_serials)}"
         simulator = (
             f'backend = "simulated"\nstall_timeout = {STALL_TIMEOUT_S}\nbackoff_max = 2.0\n{device}'
-            f'[device.simulated]\nconfigure_s = {configure_s}\nserial = "{self.serial}"\n{script}{simulated}'
+            f'[device.simulated]\nconfigure_s = {configure_s}\nserial = "{self.serial}"\n{simulated}'
         )
-        self.text = (
-            f'schema = 1\nnode = "{NODE}"\nstate_dir = "{self.folder / "state"}"\n{head}'
-            f'[mqtt]\nhost = "127.0.0.1"\nport = {self.proxy.port if relay else self.broker.port}\n'
-            f"metrics_interval = 1.0\ndetections_max_hz = 30\n{mqtt}"
-            f"[device]\n{device if real else simulator}"
-            f"[pipeline]\nstale_after = 2.0\n{models}"
-        ) + "".join(f"[cameras.{name}]\n{table}" for name, table in cameras.items())
+        port = self.proxy.port if relay else self.broker.port
+        self._text = configuration(
+            self.folder, port, cameras, head=head, mqtt=mqtt, device=device if real else simulator, models=models
+        )
         self._tame = tame
         before()
         self.launch()
@@ -163,7 +135,7 @@ class Trial:
     def launch(self) -> None:
         """Start the daemon, again after it was ended."""
         self.started = time.monotonic()
-        self.node = self._stack.enter_context(Node(self.folder, self.text, tame=self._tame))
+        self.node = self._stack.enter_context(Node(self.folder, self._text, tame=self._tame))
         self._nodes.append(self.node)
 
     def ready(self, timeout: float = 30.0) -> None:
