@@ -54,7 +54,8 @@ class Trial:
         self.open_ends: frozenset[str] = frozenset()
         self.secrets: list[str] = []
         self.login: Login = None
-        self.keeps_retained = True
+        # Whether the broker takes every document, so that what it keeps can be judged, and losses be counted.
+        self.tells_all = True
         self.max_lost = 0
         # Whether the daemon can say how its cameras end; without a connection only its will is told.
         self.tells_end = True
@@ -292,8 +293,8 @@ class Trial:
             self.judge()
             return found
         self._settle()
-        self._count()
-        if self.keeps_retained:
+        if self.tells_all:
+            self._count()
             kept = retained_by(self.broker.port, self.login)
             found.problems += retained_problems(BASE, kept, online=self.online, others=self.others, state=self.ends)
         found.stopped, problems = self.node.end()
