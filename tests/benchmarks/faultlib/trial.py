@@ -56,7 +56,6 @@ class Trial:
         self.login: Login = None
         # Whether the broker takes every document, so that what it keeps can be judged, and losses be counted.
         self.tells_all = True
-        self.max_lost = 0
         # Whether the daemon can say how its cameras end; without a connection only its will is told.
         self.tells_end = True
         self._undisturbed = undisturbed
@@ -313,7 +312,7 @@ class Trial:
         found.problems += self.checker.unfinished(self.open_ends)
         found.problems += leaked(self.log, self.secrets)
         found.said = self._said()
-        self.check(found.messages_lost <= self.max_lost, f"{found.messages_lost} events, replies or states lost")
+        self.check(not found.messages_lost, f"{found.messages_lost} events, replies or states lost")
 
     def _settle(self) -> None:
         def well() -> bool:
