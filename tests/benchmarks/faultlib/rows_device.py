@@ -231,6 +231,8 @@ def wrong_hef(trial: Trial) -> None:
     wait_for(lambda: trial.health_says("model_failed", "compiled for this chip"), what="health says what to do")
     trial.baseline()
     trial.watch(1.0)
+    # To configure a model holds up the others.
+    trial.undisturbed_so_far()
     _now_online(trial, "yard")
     trial.mend(lambda: path.write_text(right))
     trial.recovered("yard", timeout=20.0)

@@ -169,6 +169,11 @@ class Trial:
         """The fault was there when the daemon was started."""
         self._began = self.started
 
+    def undisturbed_so_far(self) -> None:
+        """Judge the other cameras now; what mends this fault may cost them something."""
+        self._compare(self._before or {}, self._dropped(self.fresh_metrics()))
+        self._undisturbed = ()
+
     def detected(self, *codes: str, timeout: float = 15.0) -> Evidence:
         """Wait for the first word about the fault by one of these codes: in health, in an event, in the log."""
         self._codes |= set(codes)
@@ -335,17 +340,21 @@ class Trial:
             earlier = [m for m in self.recorder.of(f"{BASE}/metrics", self.started) if m.at <= since]
             before = self._dropped(earlier[-1].document) if earlier else {}
         found.frames_lost = sum(last.values()) - sum(before.values())
-        for name in self._undisturbed:
-            if lost := last[name] - before.get(name, 0):
-                found.missed.append(f"camera {name} lost {lost} frames")
-            times = [m.at for m in self.frames(name, self._began or self.started)]
-            gap = max((later - sooner for sooner, later in itertools.pairwise(times)), default=0.0)
-            if gap > 1.0:
-                found.missed.append(f"camera {name} was silent for {gap:.1f} s")
+        self._compare(before, last)
         health = self.recorder.last(f"{BASE}/health")
         dropped = dict(health.document["mqtt"]["dropped"]) if health else {}
         found.messages_lost = sum(dropped.get(kind, 0) for kind in ("event", "reply", "state"))
         found.streams_dropped = sum(dropped.values()) - found.messages_lost
+
+    def _compare(self, before: Mapping[str, int], last: Mapping[str, int]) -> None:
+        """Did the cameras that have nothing to do with the fault lose a frame between these two?"""
+        for name in self._undisturbed:
+            if lost := last[name] - before.get(name, 0):
+                self.findings.missed.append(f"camera {name} lost {lost} frames")
+            times = [m.at for m in self.frames(name, self._began or self.started)]
+            gap = max((later - sooner for sooner, later in itertools.pairwise(times)), default=0.0)
+            if gap > 1.0:
+                self.findings.missed.append(f"camera {name} was silent for {gap:.1f} s")
 
     @staticmethod
     def _dropped(metrics: Mapping[str, Any]) -> dict[str, int]:
