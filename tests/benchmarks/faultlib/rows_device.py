@@ -270,7 +270,7 @@ def mismatch(of: str) -> Callable[[Trial], None]:
     return play
 
 
-device("driver and library are of different versions (76)", short=True)(mismatch("driver"))
+device("driver and library are of different versions (76)")(mismatch("driver"))
 device("firmware and library are of different versions (16)")(mismatch("firmware"))
 
 

@@ -26,7 +26,7 @@ def garbage(fill: str) -> Callable[[Trial], None]:
     """Outputs that cannot be: the model is taken out of service and said so, until it is asked for anew."""
 
     def play(trial: Trial) -> None:
-        trial.start(faults=fault("garbage", job=JOB, fill=fill, times=40), ready=False)
+        trial.start(faults=fault("garbage", job=JOB, fill=fill, times=22), ready=False)
         trial.detected("decode_errors", "model_quarantined", "model_failed")
         wait_for(
             lambda: trial.reasons() & {"model_quarantined", "model_failed"}, timeout=20.0, what="it is in quarantine"
@@ -46,10 +46,10 @@ def garbage(fill: str) -> Callable[[Trial], None]:
 
 
 outputs("outputs are random bytes")(garbage("random"))
-outputs("outputs are NaN", short=True)(garbage("nan"))
+outputs("outputs are NaN")(garbage("nan"))
 
 
-@outputs("two frames of garbage, then sense again")
+@outputs("two frames of garbage, then sense again", short=True)
 def glitch(trial: Trial) -> None:
     trial.start(faults=fault("garbage", job=JOB, fill="nan", times=2), ready=False)
     trial.detected("decode_errors")
