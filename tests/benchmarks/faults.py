@@ -29,17 +29,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.benchmarks.faultlib.findings import Findings
 from tests.benchmarks.faultlib.row import Row
 from tests.benchmarks.faultlib.rows_broker import broker
 from tests.benchmarks.faultlib.rows_camera import camera
 from tests.benchmarks.faultlib.rows_daemon import daemon, lend
 from tests.benchmarks.faultlib.rows_device import device
-from tests.benchmarks.faultlib.trial import Findings, Trial
+from tests.benchmarks.faultlib.rows_outputs import outputs
+from tests.benchmarks.faultlib.trial import Trial
 from tests.benchmarks.machine import Steal
 from tests.support import rtsp
 from tests.support.broker import mosquitto_path
 
-ROWS: tuple[Row, ...] = (*device.rows, *camera.rows, *broker.rows, *daemon.rows, *lend.rows)
+ROWS: tuple[Row, ...] = (*device.rows, *outputs.rows, *camera.rows, *broker.rows, *daemon.rows, *lend.rows)
 SAID_WIDTH = 74
 HEADER = f"{'fault':<52}{'detected':>9}{'recovered':>10}{'frames':>8}{'messages':>9}  what health said"
 

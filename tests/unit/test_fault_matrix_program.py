@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import faults
+from tests.benchmarks.faultlib.findings import Findings
 from tests.benchmarks.faultlib.row import Row
-from tests.benchmarks.faultlib.trial import Findings, Trial
+from tests.benchmarks.faultlib.trial import Trial
 
 ROW = Row("it breaks", "device", lambda trial: None, recover=1.5)
 

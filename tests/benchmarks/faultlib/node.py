@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import NODE, Daemon
 from tests.support.waiting import wait_for
 
 STOP_LIMIT_S = 5.0
@@ -111,6 +112,18 @@ class Node(Daemon):
             text = line.rstrip("\n")
             self.heard.append((time.monotonic(), text))
             self.lines.append(text)
+
+
+def configuration(
+    folder: Path, port: int, cameras: Mapping[str, str], *, head: str, mqtt: str, device: str, models: str
+) -> str:
+    """The daemon's configuration file. All but `folder` and `port` are parts of it: `head` stands at the top, `mqtt`
+    and `device` in their tables, `models` and `cameras` are tables."""
+    return (
+        f'schema = 1\nnode = "{NODE}"\nstate_dir = "{folder / "state"}"\n{head}'
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nmetrics_interval = 1.0\ndetections_max_hz = 30\n{mqtt}'
+        f"[device]\n{device}[pipeline]\nstale_after = 2.0\n{models}"
+    ) + "".join(f"[cameras.{name}]\n{table}" for name, table in cameras.items())
 
 
 class Nowhere:

@@ -152,11 +152,11 @@ def stalled(trial: Trial) -> None:
     trial.check(grown < 40, f"grew by {grown:.0f} MB meanwhile")
 
 
-@broker("takes packets of 700 bytes at most")
+@broker("takes packets of 400 bytes at most")
 def narrow(trial: Trial) -> None:
     # What is larger cannot be told; the connection and what is smaller must not suffer by it.
-    trial.keeps_retained, trial.ends, trial.max_lost = False, None, 10_000
-    server = Broker(trial.folder, config=["max_packet_size 700"])
+    trial.tells_all, trial.ends = False, None
+    server = Broker(trial.folder, config=["max_packet_size 400"])
     trial.start(broker=server, ready=False)
     trial.from_start()
     wait_for(lambda: all(len(trial.frames(name)) > 20 for name in trial.online), timeout=30.0, what="detections come")

@@ -102,7 +102,9 @@ def read_only(trial: Trial) -> None:
     state.chmod(0o555)
     try:
         trial.start(tame=True)
-        trial.inject(lambda: set_threshold(trial, 0.45))
+        trial.from_start()
+        # Found when it starts or, at the latest, when there is something to save; which is in effect all the same.
+        set_threshold(trial, 0.45)
         trial.detected("state_unsaved")
     finally:
         state.chmod(0o755)
