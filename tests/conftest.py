@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.support import leaks
+from tests.support.compiled import keep_compiled
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,6 +26,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_configure() -> None:
     leaks.become_reaper()
+    keep_compiled()
 
 
 @pytest.fixture(autouse=True)

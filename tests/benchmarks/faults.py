@@ -40,6 +40,7 @@ from tests.benchmarks.faultlib.trial import Trial
 from tests.benchmarks.machine import Steal
 from tests.support import rtsp
 from tests.support.broker import mosquitto_path
+from tests.support.compiled import keep_compiled
 
 ROWS: tuple[Row, ...] = (*device.rows, *outputs.rows, *camera.rows, *broker.rows, *daemon.rows, *lend.rows)
 SAID_WIDTH = 74
@@ -206,6 +207,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
+    keep_compiled()
     rows = chosen(options)
     if options.list:
         print("\n".join(f"{'*' if row.short else ' '} {row.about}: {row.name}" for row in rows))

@@ -35,6 +35,7 @@ from hailod.config.store import FILE, Overrides, Store
 from hailod.control.saver import Saver, SaverEvent, StateSaved
 from tests.support import leaks
 from tests.support.broker import Broker, Observer
+from tests.support.compiled import keep_compiled
 from tests.support.daemon import BASE, SEES_TWO, Daemon
 from tests.support.waiting import wait_for
 
@@ -277,6 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--daemon", type=int, default=100, help="how many daemons to kill")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and the changes")
     options = parser.parse_args(arguments)
+    keep_compiled()
     # Orphans come to us, to be seen and collected.
     leaks.become_reaper()
     violations = 0

@@ -28,6 +28,7 @@ from tests.benchmarks.soaklib.faults import Plan
 from tests.benchmarks.soaklib.growth import judge
 from tests.benchmarks.soaklib.rig import Rig
 from tests.benchmarks.soaklib.sample import Sample, sample
+from tests.support.compiled import keep_compiled
 
 WARM_UP = 0.2
 PAUSES = 60
@@ -124,6 +125,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
+    keep_compiled()
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         print("--plot needs matplotlib: pip install 'hailod[plots]'", file=sys.stderr)
         return 2
