@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.benchmarks.faultlib.patience import wait_for
 from tests.support.daemon import NODE, Daemon
-from tests.support.waiting import wait_for
 
 STOP_LIMIT_S = 5.0
 ACCOUNTED = "frames accounted for"

@@ -11,12 +11,12 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from hailod.app import client_id
+from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.proxy import Mode
 from tests.benchmarks.faultlib.row import Rows
 from tests.benchmarks.faultlib.trial import Trial
 from tests.support.broker import Broker
 from tests.support.daemon import BASE, NODE
-from tests.support.waiting import wait_for
 
 broker = Rows("broker")
 
@@ -31,10 +31,10 @@ def away(trial: Trial, meanwhile: Callable[[], object], back: Callable[[], objec
     """The broker is out of reach, which the log tells; inference goes on all the while; then it is back."""
     before = frames_total(trial)
     trial.inject(meanwhile)
-    trial.detected(DOWN, timeout=30.0)
+    trial.detected(DOWN)
     trial.watch(2.0)
     trial.mend(back)
-    trial.recovered(timeout=30.0)
+    trial.recovered()
     trial.check(frames_total(trial) > before + 40, "inference did not go on without the broker")
 
 
@@ -82,10 +82,10 @@ def forgetful(trial: Trial) -> None:
         trial.proxy.set(Mode.REFUSE, cut=True)
 
     trial.inject(cut)
-    trial.detected(DOWN, timeout=30.0)
+    trial.detected(DOWN)
     restart()
     trial.mend(lambda: trial.proxy.set(Mode.FORWARD))
-    trial.recovered(timeout=30.0)
+    trial.recovered()
 
 
 @broker("refuses the password, then takes it")
@@ -105,7 +105,7 @@ def refused(trial: Trial) -> None:
     server.start()
     trial.recorder.connect(server.port, trial.login)
     trial.mend(lambda: trial.proxy.set(Mode.FORWARD))
-    trial.recovered(timeout=40.0)
+    trial.recovered()
 
 
 @broker("another client of our name takes over", slow=True)
@@ -122,7 +122,7 @@ def taken_over(trial: Trial) -> None:
     try:
         trial.inject(take_over)
         trial.detected(DOWN)
-        wait_for(lambda: trial.node.logged("same client id"), timeout=30.0, what="the log says why")
+        wait_for(lambda: trial.node.logged("same client id"), what="the log says why")
     finally:
         trial.mend(other.disconnect)
         other.loop_stop()
@@ -159,7 +159,7 @@ def narrow(trial: Trial) -> None:
     server = Broker(trial.folder, config=["max_packet_size 400"])
     trial.start(broker=server, ready=False)
     trial.from_start()
-    wait_for(lambda: all(len(trial.frames(name)) > 20 for name in trial.online), timeout=30.0, what="detections come")
+    wait_for(lambda: all(len(trial.frames(name)) > 20 for name in trial.online), what="detections come")
     wait_for(lambda: trial.node.logged("reason=too_large"), what="the log says what is too large")
     trial.check(len(trial.recorder.of(f"{BASE}/status")) == 1, "the connection did not last")
     trial.findings.said = "log: document refused reason=too_large"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import psutil
 
 from tests.benchmarks.faultlib.mjpeg import MjpegCamera
+from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.proxy import Mode, Proxy
 from tests.benchmarks.faultlib.row import Rows
 from tests.benchmarks.faultlib.trial import SEES, SYNTHETIC, Trial
 from tests.support.daemon import BASE
 from tests.support.rtsp import RtspServer, rtsp_server
-from tests.support.waiting import wait_for
 
 camera = Rows("camera")
 
@@ -265,7 +265,7 @@ def many_dead(trial: Trial) -> None:
     trial.start({"yard": SYNTHETIC, "front": SYNTHETIC, **dead}, others=list(dead))
     trial.from_start()
     trial.detected(*LOST)
-    wait_for(lambda: all(trial.status(name) == "offline" for name in dead), timeout=20.0, what="all of them are told")
+    wait_for(lambda: all(trial.status(name) == "offline" for name in dead), what="all of them are told")
     daemon = psutil.Process(trial.node.process.pid)
     trial.baseline()
     before, threads = sum(daemon.cpu_times()[:2]), daemon.num_threads()

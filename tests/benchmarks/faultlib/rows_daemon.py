@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 
+from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.proxy import Mode
 from tests.benchmarks.faultlib.row import Rows
 from tests.benchmarks.faultlib.rows_camera import behind
-from tests.benchmarks.faultlib.rows_device import ANY_LOSS, NEW_HOST_S, fault, held
+from tests.benchmarks.faultlib.rows_device import ANY_LOSS, fault, held
 from tests.benchmarks.faultlib.trial import SYNTHETIC, Trial
 from tests.support.daemon import BASE
-from tests.support.waiting import wait_for
 
 daemon = Rows("daemon")
 lend = Rows("lend")
@@ -148,7 +148,7 @@ def retained(trial: Trial) -> None:
 
     # Of version 5 brokers are asked to keep such to themselves; 3.1.1 has no word for that.
     trial.start(before=leave, ready=False, mqtt='protocol = "3.1.1"\n')
-    reply = wait_for(lambda: trial.recorder.of(f"{BASE}/reply/device.restart"), timeout=20.0, what="a reply")[0]
+    reply = wait_for(lambda: trial.recorder.of(f"{BASE}/reply/device.restart"), what="a reply")[0]
     trial.check(reply.document["error"]["code"] == "retained_ignored", f"the reply was {reply.payload.decode()}")
     trial.findings.detected = reply.at - trial.started
     trial.ready()
@@ -205,7 +205,7 @@ def lent_while_broken(trial: Trial) -> None:
     trial.start(faults=fault("process_abort", job=60))
     trial.detected(*ANY_LOSS)
     release(trial, 1.0)
-    trial.recovered(timeout=10 * NEW_HOST_S)
+    trial.recovered()
     trial.over("device_released")
 
 

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.row import Rows
 from tests.benchmarks.faultlib.trial import OPEN_S, SEES, STALL_TIMEOUT_S, SYNTHETIC, TWO_CAMERAS, Trial
 from tests.support import hef_encoder
 from tests.support.models import sees_two
-from tests.support.waiting import wait_for
 
 device = Rows("device")
 
@@ -139,9 +139,9 @@ def killed_again(trial: Trial) -> None:
         victim = trial.node.host
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda before=victim: before not in trial.node.hosts(), what="the host is gone")
-    wait_for(trial.node.hosts, timeout=20.0, what="a new host")
+    wait_for(trial.node.hosts, what="a new host")
     seen = {name: len(trial.frames(name)) for name in trial.online}
-    wait_for(lambda: all(len(trial.frames(n)) > seen[n] + 5 for n in seen), timeout=20.0, what="all deliver again")
+    wait_for(lambda: all(len(trial.frames(n)) > seen[n] + 5 for n in seen), what="all deliver again")
 
 
 @device("host floods its standard error")
@@ -235,7 +235,7 @@ def wrong_hef(trial: Trial) -> None:
     trial.undisturbed_so_far()
     _now_online(trial, "yard")
     trial.mend(lambda: path.write_text(right))
-    trial.recovered("yard", timeout=20.0)
+    trial.recovered("yard")
 
 
 @device("a damaged HEF, then repaired", short=True)
@@ -254,7 +254,7 @@ def damaged_hef(trial: Trial) -> None:
     trial.watch(0.5)
     path.with_suffix(".new").write_bytes(whole)
     trial.mend(lambda: path.with_suffix(".new").replace(path))
-    trial.recovered(timeout=20.0)
+    trial.recovered()
 
 
 def mismatch(of: str) -> Callable[[Trial], None]:
@@ -283,7 +283,7 @@ def no_library(trial: Trial) -> None:
     trial.detected("device_unavailable")
     wait_for(lambda: trial.health_says("device_unavailable", "hailo-all"), what="health says what to install")
     trial.ends, trial.open_ends = "degraded", frozenset({"device_lost"})
-    wait_for(lambda: all(trial.status(n) == "offline" for n in trial.others), timeout=15.0, what="cameras are offline")
+    wait_for(lambda: all(trial.status(n) == "offline" for n in trial.others), what="cameras are offline")
 
 
 def default_of(models: str) -> dict[str, str]:

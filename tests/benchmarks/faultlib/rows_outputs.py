@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.row import Rows
 from tests.benchmarks.faultlib.rows_device import ANY_LOSS, JOB, LOST, default_of, fault
 from tests.benchmarks.faultlib.trial import SYNTHETIC, Trial
 from tests.support.models import sees_two
-from tests.support.waiting import wait_for
 
 outputs = Rows("device")
 
@@ -28,15 +28,13 @@ def garbage(fill: str) -> Callable[[Trial], None]:
     def play(trial: Trial) -> None:
         trial.start(faults=fault("garbage", job=JOB, fill=fill, times=22), ready=False)
         trial.detected("decode_errors", "model_quarantined", "model_failed")
-        wait_for(
-            lambda: trial.reasons() & {"model_quarantined", "model_failed"}, timeout=20.0, what="it is in quarantine"
-        )
+        wait_for(lambda: trial.reasons() & {"model_quarantined", "model_failed"}, what="it is in quarantine")
         # What the script still holds is spent on the model's next lives; an administrator tries until it is well.
         for _ in range(8):
             since = time.monotonic()
             trial.mend(lambda: trial.command("device.restart", {"mode": "reset"}))
             with suppress(AssertionError):
-                wait_for(lambda after=since: trial.frames("front", after), timeout=3.0, what="results")
+                wait_for(lambda after=since: trial.frames("front", after), timeout=6.0, what="results")
                 break
         trial.recovered()
         trial.over("model_quarantined", "model_failed")
@@ -67,7 +65,7 @@ def one_of_two(trial: Trial) -> None:
     trial.start(cameras, others=["yard"], faults=script, ready=False, **default_of(models))
     trial.detected(*LOST, "model_failed", "model_quarantined")
     # It may take a few attempts to see which of the two it is; then the good one is left in peace.
-    wait_for(lambda: undisturbed_for(trial, "front", 3.0), timeout=40.0, what="the good model goes on for 3 s")
+    wait_for(lambda: undisturbed_for(trial, "front", 3.0), what="the good model goes on for 3 s")
     trial.recovered("front")
     trial.ends, trial.open_ends = None, frozenset({"device_lost", "camera_lost"})
 
@@ -104,8 +102,8 @@ def undisturbed_for(trial: Trial, camera: str, seconds: float) -> bool:
 def throttled(trial: Trial) -> None:
     trial.start(faults=fault("throttle", level=3, at=2.0, for_=4.0), device=COOLS_SOON)
     trial.detected("thermal_throttle")
-    trial.over("thermal_throttle", timeout=30.0)
-    wait_for(lambda: trial.events("thermal_normal"), timeout=15.0, what="event thermal_normal")
+    trial.over("thermal_throttle")
+    wait_for(lambda: trial.events("thermal_normal"), what="event thermal_normal")
 
 
 @outputs("too hot: dataflow is shut down for 3 s")
@@ -118,8 +116,8 @@ def shut_down(trial: Trial) -> None:
 @outputs("heats up to 106 degrees and cools down again")
 def heats_up(trial: Trial) -> None:
     trial.start(faults="temperature = [[0, 48], [3, 106], [6, 106], [8, 60]]\n", device=COOLS_SOON)
-    trial.detected("thermal_throttle", timeout=20.0)
-    trial.over("thermal_throttle", timeout=30.0)
+    trial.detected("thermal_throttle")
+    trial.over("thermal_throttle")
 
 
 @outputs("overcurrent alarm")

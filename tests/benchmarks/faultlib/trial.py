@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 from tests.benchmarks.faultlib.checker import Checker, Message, leaked, retained_problems
 from tests.benchmarks.faultlib.findings import Evidence, Findings
 from tests.benchmarks.faultlib.node import Node, configuration
+from tests.benchmarks.faultlib.patience import PATIENCE_S, wait_for
 from tests.benchmarks.faultlib.proxy import Proxy
 from tests.benchmarks.faultlib.recorder import Login, Recorder, retained_by
 from tests.support.broker import Broker
 from tests.support.daemon import BASE
 from tests.support.models import sees_two
-from tests.support.waiting import wait_for
 
 SEES = {"person": 1, "car": 1}
 # What opening a device takes. The simulator cannot take its time for that, only to configure a model.
@@ -138,7 +138,7 @@ class Trial:
         self.node = self._stack.enter_context(Node(self.folder, self._text, tame=self._tame))
         self._nodes.append(self.node)
 
-    def ready(self, timeout: float = 30.0) -> None:
+    def ready(self, timeout: float = PATIENCE_S) -> None:
         """Wait until every camera that can deliver does."""
 
         def all_online() -> bool:
@@ -174,7 +174,7 @@ class Trial:
         self._compare(self._before or {}, self._dropped(self.fresh_metrics()))
         self._undisturbed = ()
 
-    def detected(self, *codes: str, timeout: float = 15.0) -> Evidence:
+    def detected(self, *codes: str, timeout: float = PATIENCE_S) -> Evidence:
         """Wait for the first word about the fault by one of these codes: in health, in an event, in the log."""
         self._codes |= set(codes)
         wanted = frozenset(codes)
@@ -193,7 +193,7 @@ class Trial:
             self.findings.detected = evidence.at - self._began
         return evidence
 
-    def recovered(self, *cameras: str, timeout: float = 30.0) -> float:
+    def recovered(self, *cameras: str, timeout: float = PATIENCE_S) -> float:
         """Wait until each of `cameras` (all that can) delivers what it saw after the fault was found and, if it was for
         us to mend, mended; returns the seconds from there to the first such result."""
         evidence = self._evidence
@@ -211,7 +211,7 @@ class Trial:
         self.findings.recovered = first - (self._mended or self._began)
         return self.findings.recovered
 
-    def over(self, *codes: str, timeout: float = 20.0) -> None:
+    def over(self, *codes: str, timeout: float = PATIENCE_S) -> None:
         """Wait until health names none of these any more."""
         # Health in MQTT comes a moment after the log, where a condition may not yet have begun either.
         wait_for(
@@ -255,7 +255,7 @@ class Trial:
         since = time.monotonic()
         return wait_for(lambda: self.recorder.of(f"{BASE}/metrics", since), what="metrics")[-1].document
 
-    def command(self, name: str, args: Mapping[str, object], timeout: float = 20.0) -> Mapping[str, Any]:
+    def command(self, name: str, args: Mapping[str, object], timeout: float = PATIENCE_S) -> Mapping[str, Any]:
         """Give the node a command; returns its final reply."""
         identity = f"t{time.monotonic_ns()}"
         self.recorder.publish(f"{BASE}/cmd/{name}", json.dumps({"id": identity, "args": args}))
@@ -325,7 +325,7 @@ class Trial:
             good = self.ends is None or (message is not None and message.document["state"] == self.ends)
             return good and all(self.status(name) == "online" and self._fresh(name) for name in self.online)
 
-        wait_for(well, timeout=20.0, what=f"health is {self.ends} and all cameras are online; now {self.reasons()}")
+        wait_for(well, what=f"health is {self.ends} and all cameras are online; now {self.reasons()}")
 
     def _fresh(self, camera: str) -> bool:
         """Whether the camera's counts are told as being of now; at most every half second they are told at all."""
