@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from hailod.clock import SystemClock
-from hailod.config.model import DeviceSettings, PipelineSettings, SimulatedSettings
+from hailod.config.model import DeviceSettings, PipelineSettings, RecoverySettings, SimulatedSettings
 from hailod.control.events import Events
 from hailod.device.events import DeviceDown, LinkEvent
 from hailod.device.spawner import HostEvent, HostExited
@@ -86,7 +86,13 @@ class Rig:
         serial = f"soak-{os.getpid()}"
         simulated = SimulatedSettings(configure_s=0.0, serial=serial, faults=self._script)
         device = DeviceSettings(
-            backend="simulated", stall_timeout=0.5, backoff_initial=0.05, backoff_max=0.1, simulated=simulated
+            backend="simulated",
+            stall_timeout=0.5,
+            backoff_initial=0.05,
+            backoff_max=0.1,
+            # Faults come every few seconds here: a model that has delivered at all is to keep its process.
+            recovery=RecoverySettings(settle_after=0.0),
+            simulated=simulated,
         )
         self.engine = Engine(
             device,
