@@ -65,7 +65,8 @@ class Checker:
 
     `expects` are the counts by label that a camera shows in every frame; of cameras not named there what was seen once
     is expected from then on. No payload may hold one of `secrets`. A result of an older frame than `max_age` seconds,
-    as the node itself measured it, is too old to be published as new.
+    as the node itself measured it, is too old to be published as new. `clears`: a document may be withdrawn
+    by an empty one, as the broker takes none of its size. `empty` counts those that told of no objects.
     """
 
     def __init__(
@@ -75,9 +76,12 @@ class Checker:
         expects: Mapping[str, Mapping[str, int]] | None = None,
         secrets: Sequence[str] = (),
         max_age: float = 1.5,
+        clears: bool = False,
     ) -> None:
         self.problems: list[str] = []
         self.messages = 0
+        self.empty = 0
+        self._clears = clears
         self._base = base
         self._expects = dict(expects or {})
         self._secrets = tuple(secrets)
@@ -128,6 +132,8 @@ class Checker:
                 self._word(message, CAMERA_WORDS)
             case ["cam", _, _] if not message.payload:
                 pass  # a camera that is no more
+            case _ if self._clears and not message.payload:
+                pass
             case _:
                 document = message.document
                 if document["v"] != 1:
@@ -188,6 +194,7 @@ class Checker:
             if objects.get(label, 0) < (least := max(known.most.get(label, 0), expected.get(label, 0)))
         ]
         if missing:
+            self.empty += 1
             self._complain(message, f"{'; '.join(missing)}; and not flagged as stale")
         for label, count in objects.items():
             known.most[label] = max(known.most.get(label, 0), count)
@@ -196,6 +203,7 @@ class Checker:
         known, model = self._of(camera), str(document["model"])
         frame, moment = int(document["frame"]), float(document["ts"])
         if not document["dets"]:
+            self.empty += 1
             self._complain(message, f"frame {frame}: no objects, where there always are some")
         for label, least in self._expects.get(camera, {}).items():
             if document["dets"] and sum(found["l"] == label for found in document["dets"]) < least:
