@@ -49,7 +49,7 @@ def absent(trial: Trial) -> None:
     trial.recovered()
 
 
-@broker("gone for a while, and back", short=True)
+@broker("gone for a while, and back")
 def gone(trial: Trial) -> None:
     trial.start()
     away(trial, lambda: trial.proxy.set(Mode.REFUSE, cut=True), lambda: trial.proxy.set(Mode.FORWARD))

@@ -225,7 +225,7 @@ def off_the_bus(trial: Trial) -> None:
     trial.recovered()
 
 
-@device("missing at the start, comes after 2 s", short=True)
+@device("missing at the start, comes after 2 s")
 def missing(trial: Trial) -> None:
     trial.start(faults=fault("lost", at=0.0, for_=2.0), ready=False)
     trial.detected("device_unavailable")

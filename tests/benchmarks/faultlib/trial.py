@@ -257,12 +257,27 @@ class Trial:
     def reasons(self) -> set[str]:
         """The codes in the newest health."""
         message = self.recorder.last(f"{BASE}/health")
-        return {reason["code"] for reason in message.document["reasons"]} if message else set()
+        # An empty one withdraws what was told before.
+        return _codes(message) if message and message.payload else set()
+
+    def healths(self, since: float = 0.0) -> list[Message]:
+        """The health messages at or after `since`."""
+        return [message for message in self.recorder.of(f"{BASE}/health", since) if message.payload]
 
     def health_says(self, code: str, *words: str) -> bool:
         """Whether a health message has told of `code` in these words."""
-        told = [r for m in self.recorder.of(f"{BASE}/health") for r in m.document["reasons"] if r["code"] == code]
+        told = [r for m in self.healths() for r in m.document["reasons"] if r["code"] == code]
         return any(all(word in json.dumps(reason, ensure_ascii=False) for word in words) for reason in told)
+
+    def told_since(self) -> set[str]:
+        """The codes that health has told of since the fault began."""
+        since = self._began or self.started
+        return {code for message in self.healths(since) for code in _codes(message)}
+
+    def statuses_since(self, camera: str) -> list[str]:
+        """The words of the camera's status since the fault began."""
+        since = self._began or self.started
+        return [message.payload.decode() for message in self.recorder.of(f"{BASE}/cam/{camera}/status", since)]
 
     def fresh_metrics(self) -> Mapping[str, Any]:
         """The next metrics that come."""
@@ -403,7 +418,7 @@ class Trial:
     def _told(self, codes: frozenset[str], since: float) -> list[Evidence]:
         return [
             Evidence(message.at, reason["code"], reason["text"])
-            for message in self.recorder.of(f"{BASE}/health", since)
+            for message in self.healths(since)
             for reason in message.document["reasons"]
             if reason["code"] in codes
         ]
@@ -417,3 +432,7 @@ class Trial:
             return f"{code}: {text}"
         logged = self.node.condition(codes, since)
         return f"log: {logged[1]}: {logged[2]}" if logged else f"event: {self._evidence.code}"
+
+
+def _codes(health: Message) -> set[str]:
+    return {reason["code"] for reason in health.document["reasons"]}
