@@ -9,7 +9,10 @@ though the model sees the same objects in every frame. Whatever the row is about
 have no gap, the broker keep what is so, and SIGTERM end everything within 5 s.
 
 Rows that measure something run alone; a figure over its bound is measured once more, because other work on the machine
-spoils it, and the row says so. Exit code 1 when a row failed, 2 when something that is needed is not installed.
+spoils it, and the row says so. A row that this machine or user does not allow is SKIP, and said again at the end. Below
+the table stand the figures that are promised: the worst of all rows that measured each.
+
+Exit code 1 when a row failed, 2 when something that is needed is not installed.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def killed(trial: Trial) -> None:
     trial.recovered()
 
 
-@device("host stopped (SIGSTOP)", detect=HUNG_S)
+@device("host stopped (SIGSTOP)", detect=HUNG_S, target="hang")
 def stopped(trial: Trial) -> None:
     trial.start()
     trial.inject(lambda: os.kill(trial.node.host, signal.SIGSTOP))
