@@ -67,6 +67,8 @@ def judged(*told: Told, checker: Checker | None = None) -> list[str]:
 
 LOST = {"code": "device_lost", "text": "device host killed by signal 9", "since": NOW, "count": 1}
 RECOVERED = {"duration_s": 0.4, "rung": "new host"}
+BOOKS = {"balanced": True, "captured": 120, "offered": 100, "done": 90, "expired": 8, "in_flight": 2}
+SUMS = {"v": 1, "state": "ok", "reasons": [], "frames": BOOKS}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,7 @@ RECOVERED = {"duration_s": 0.4, "rung": "new host"}
             [info(), found(9, "person", "car"), info("b2"), found(1, "person", "car", ts=NOW + 9)], id="a new process"
         ),
         pytest.param([health(), health("degraded", LOST)], id="balanced books"),
+        pytest.param([("health", SUMS)], id="sums of many cameras"),
         pytest.param([event("device_lost", 1), event("device_recovered", 2, **RECOVERED)], id="events in a row"),
         pytest.param([event("model_changed", 1), event("object_new", 1, "cam/front/event")], id="a count per topic"),
         pytest.param([info(), event("device_lost", 1), info("b2"), event("device_lost", 1)], id="events of two lives"),
@@ -130,6 +133,9 @@ def test_what_is_right_passes(told: list[Told]) -> None:
             "captured is not",
             id="captured frames that are nowhere",
         ),
+        pytest.param(
+            [("health", SUMS | {"frames": BOOKS | {"done": 89}})], "unaccounted for", id="sums that do not add up"
+        ),
         pytest.param([health("fine")], "state 'fine'", id="a state that is none"),
         pytest.param([health("degraded")], "degraded without a reason", id="trouble without a reason"),
         pytest.param([health("degraded", LOST | {"code": "oops"})], "closed list", id="a code that is none"),
@@ -163,6 +169,21 @@ def test_what_was_seen_once_is_expected_from_then_on() -> None:
     checker = Checker(BASE)
     assert judged(state(), state(person=1), state(stale=NOW - 1), checker=checker) == []
     assert "0 x person, not 1" in judged(state(), checker=checker)[0]
+
+
+def test_messages_that_deny_an_object_are_counted() -> None:
+    """How many messages told of less than there is, of how many that were read."""
+    checker = Checker(BASE, expects={"front": BOTH})
+    judged(state(person=1, car=1), state(car=1), found(1, "person", "car"), found(2), found(3, "car"), checker=checker)
+    assert (checker.empty, checker.messages) == (3, 5)
+
+
+def test_a_document_that_the_broker_does_not_take_may_be_withdrawn() -> None:
+    """Empty, where the row says that documents are too large for the broker; a status never is."""
+    told: list[Told] = [("health", b""), ("settings", b"")]
+    assert len(judged(*told)) == 2
+    assert judged(*told, checker=Checker(BASE, clears=True)) == []
+    assert judged(("status", b""), checker=Checker(BASE, clears=True)) != []
 
 
 def test_an_outage_is_no_excuse_for_a_new_process() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.benchmarks import faults
-from tests.benchmarks.faultlib.findings import Findings
+from tests.benchmarks.faultlib.findings import Findings, Unable
 from tests.benchmarks.faultlib.row import Row
 from tests.benchmarks.faultlib.trial import Trial
 
@@ -30,12 +32,12 @@ def late() -> Findings:
 
 def test_there_are_rows_for_everything() -> None:
     """Every subject has its rows, each with a name of its own; a dozen or so stand for all."""
-    assert len(faults.ROWS) >= 60
+    assert len(faults.ROWS) >= 80
     assert len({(row.about, row.name) for row in faults.ROWS}) == len(faults.ROWS)
     about = Counter(row.about for row in faults.ROWS)
     assert set(about) == {"device", "camera", "broker", "daemon", "lend"}
     short = [row for row in faults.ROWS if row.short]
-    assert 12 <= len(short) <= 18
+    assert 12 <= len(short) <= 15
     assert {row.about for row in short} == set(about)
 
 
@@ -80,10 +82,47 @@ def test_a_row_that_cannot_go_on_has_failed() -> None:
     assert found.problems == ["not within 10 s: word of device_lost"]
 
 
+def test_what_cannot_be_played_here_is_said_aloud() -> None:
+    """Without the rights that it needs a row neither passes nor fails, and says what it lacks."""
+
+    def play(_trial: Trial) -> None:
+        raise Unable("needs the right to mount a file system")
+
+    found = faults.attempt(Row("disk full", "daemon", play), faults.Shelf(Path("/nonexistent")))
+    verdict = judged(found)
+    assert (verdict.result, found.problems) == ("SKIP", [])
+    assert faults.lines(verdict)[1].strip() == "NOT PLAYED HERE: needs the right to mount a file system"
+
+
+def test_the_summary_has_the_worst_figure_of_each_promise() -> None:
+    """What was promised stands below the table, with the worst of all rows that measured it, or a dash."""
+
+    def verdict(target: str, **found: Any) -> faults.Verdict:
+        return faults.Verdict(Row(target, "device", lambda trial: None, target=target), Findings(**found), 1, 5.0)
+
+    told = faults.targets(
+        [
+            verdict("crash", recovered=0.8, heard=100),
+            verdict("crash", recovered=1.2, heard=100, others_lost=0),
+            verdict("hang", detected=1.1, recovered=9.9, heard=100, others_lost=3, empty=1),
+            verdict("", detected=7.0, recovered=7.0),
+        ]
+    )
+    assert [re.split(r" {2,}", line.strip()) for line in told] == [
+        ["host crash to next detection", "1.20 s", "(promised: 1.5 s)"],
+        ["hang found, after stall_timeout", "0.10 s", "(promised: 0.5 s)"],
+        ["completion error to next detection", "-", "(promised: 0.5 s)"],
+        ["frames that other cameras lost", "3 in 2 rows", "(promised: 0)"],
+        ['false "no objects"', "1 in 300 messages read", "(promised: 0)"],
+    ]
+
+
 def test_the_table_and_the_document_say_the_same() -> None:
     """One line a row for people, and all of it as JSON for machines."""
-    verdict = judged(Findings(detected=0.012, recovered=1.21, frames_lost=48, streams_dropped=3, said="device_lost: x"))
+    verdict = judged(
+        Findings(detected=0.012, recovered=1.21, frames_lost=48, streams_dropped=3, said="device_lost: x", seconds=8.0)
+    )
     (line,) = faults.lines(verdict)
-    assert " ".join(line.split()) == "device: it breaks 0.01 s 1.21 s 48 0+3 device_lost: x pass"
+    assert " ".join(line.split()) == "device: it breaks 0.01 s 1.21 s 48 0+3 8 s device_lost: x pass"
     (row,) = json.loads(json.dumps(faults.document([verdict])))
     assert (row["passed"], row["frames_lost"], row["bounds"]) == (True, 48, {"detect": None, "recover": 1.5})

@@ -65,7 +65,9 @@ class Checker:
 
     `expects` are the counts by label that a camera shows in every frame; of cameras not named there what was seen once
     is expected from then on. No payload may hold one of `secrets`. A result of an older frame than `max_age` seconds,
-    as the node itself measured it, is too old to be published as new.
+    as the node itself measured it, is too old to be published as new. `clears`: a document may be withdrawn
+    by an empty one, as the broker takes none of its size. `empty` counts those that told of no objects, or
+    of fewer than there are.
     """
 
     def __init__(
@@ -75,9 +77,12 @@ class Checker:
         expects: Mapping[str, Mapping[str, int]] | None = None,
         secrets: Sequence[str] = (),
         max_age: float = 1.5,
+        clears: bool = False,
     ) -> None:
         self.problems: list[str] = []
         self.messages = 0
+        self.empty = 0
+        self._clears = clears
         self._base = base
         self._expects = dict(expects or {})
         self._secrets = tuple(secrets)
@@ -128,6 +133,8 @@ class Checker:
                 self._word(message, CAMERA_WORDS)
             case ["cam", _, _] if not message.payload:
                 pass  # a camera that is no more
+            case _ if self._clears and not message.payload:
+                pass
             case _:
                 document = message.document
                 if document["v"] != 1:
@@ -188,18 +195,22 @@ class Checker:
             if objects.get(label, 0) < (least := max(known.most.get(label, 0), expected.get(label, 0)))
         ]
         if missing:
-            self._complain(message, f"{'; '.join(missing)}; and not flagged as stale")
+            self._denies(message, f"{'; '.join(missing)}; and not flagged as stale")
         for label, count in objects.items():
             known.most[label] = max(known.most.get(label, 0), count)
 
     def _detections(self, message: Message, camera: str, document: Mapping[str, Any]) -> None:
         known, model = self._of(camera), str(document["model"])
         frame, moment = int(document["frame"]), float(document["ts"])
+        missing = [
+            f"less than {least} x {label}"
+            for label, least in self._expects.get(camera, {}).items()
+            if sum(found["l"] == label for found in document["dets"]) < least
+        ]
         if not document["dets"]:
-            self._complain(message, f"frame {frame}: no objects, where there always are some")
-        for label, least in self._expects.get(camera, {}).items():
-            if document["dets"] and sum(found["l"] == label for found in document["dets"]) < least:
-                self._complain(message, f"frame {frame}: less than {least} x {label}")
+            self._denies(message, f"frame {frame}: no objects, where there always are some")
+        elif missing:
+            self._denies(message, f"frame {frame}: {'; '.join(missing)}")
         for found in document["dets"]:
             if not (0.0 <= float(found["s"]) <= 1.0 and all(0.0 <= float(side) <= 1.0 for side in found["b"])):
                 self._complain(message, f"frame {frame}: score or box out of 0..1: {found}")
@@ -225,6 +236,11 @@ class Checker:
         frames = document["frames"]
         if frames["balanced"] is not True:
             self._complain(message, "its books are not balanced")
+        if "cameras" not in frames:
+            # Of many cameras their sums are told.
+            if frames["offered"] != sum(frames.get(end, 0) for end in ENDED) + frames["in_flight"]:
+                self._complain(message, f"frames are unaccounted for: {frames}")
+            return
         for name, books in frames["cameras"].items():
             if books["captured"] != books["offered"] + sum(books["skipped"].values()):
                 self._complain(message, f"camera {name}: captured is not skipped + offered: {books}")
@@ -260,6 +276,11 @@ class Checker:
 
     def _of(self, camera: str) -> _Camera:
         return self._cameras.setdefault(camera, _Camera())
+
+    def _denies(self, message: Message, text: str) -> None:
+        """It tells of less than there is."""
+        self.empty += 1
+        self._complain(message, text)
 
     def _complain(self, message: Message, text: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:

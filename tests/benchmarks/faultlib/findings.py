@@ -14,9 +14,18 @@ class Evidence(NamedTuple):
     text: str
 
 
+class Unable(Exception):
+    """This machine, or this user, does not allow what a row needs; the text says what."""
+
+
 @dataclass(slots=True)
 class Findings:
-    """What a trial came to. `problems` make it fail; `missed` (figures that depend on the machine) if they repeat."""
+    """What a trial came to. `problems` make it fail; `missed` (figures that depend on the machine) if they repeat.
+
+    `others_lost` are frames that cameras lost which had nothing to do with it, `heard` the messages that were read,
+    `empty` those of them that told of no objects, `seconds` what it all took. `unable`: why it could
+    not be played here at all.
+    """
 
     detected: float | None = None
     recovered: float | None = None
@@ -25,6 +34,11 @@ class Findings:
     streams_dropped: int = 0
     said: str = ""
     stopped: float | None = None
+    others_lost: int | None = None
+    heard: int = 0
+    empty: int = 0
+    unable: str = ""
+    seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -28,17 +28,18 @@ _TEXT = re.compile(r'\btext=("(?:[^"\\]|\\.)*"|\S+)')
 class Node(Daemon):
     """`hailod run` with the configuration `text` in `directory`.
 
-    `tame`: without root's right to write where nobody may.
+    `tame`: without root's right to write where nobody may. `prefix` is a command that becomes the daemon by exec.
     """
 
-    def __init__(self, directory: Path, text: str, *, tame: bool) -> None:
-        super().__init__(directory, Nowhere(), "")  # type: ignore[arg-type]
+    def __init__(self, directory: Path, text: str, *, tame: bool = False, prefix: Sequence[str] = ()) -> None:
+        super().__init__(directory, Nowhere(), "", prefix=prefix)  # type: ignore[arg-type]
         self.path.write_text(text)
         self.heard: list[tuple[float, str]] = []
         self._tame = tame
 
     def __enter__(self) -> Node:
         command = [sys.executable, "-m", "hailod", "run", "--config", str(self.path)]
+        command = [*self._prefix, *command]
         if self._tame and os.geteuid() == 0:
             setpriv = shutil.which("setpriv")
             assert setpriv is not None, "setpriv (util-linux) is needed to be less than root"
@@ -84,8 +85,9 @@ class Node(Daemon):
     def logged(self, text: str, since: float = 0.0) -> bool:
         return any(text in line for at, line in list(self.heard) if at >= since)
 
-    def end(self, *, kill: bool = False, expected: int = 0) -> tuple[float, list[str]]:
-        """SIGTERM (or SIGKILL), and what is wrong with how it ended; also how long it took."""
+    def end(self, *, kill: bool = False, expected: int = 0, beyond: Collection[int] = ()) -> tuple[float, list[str]]:
+        """SIGTERM (or SIGKILL), and what is wrong with how it ended; also how long it took. `beyond` are children that
+        nobody can end."""
         problems = []
         children = psutil.Process(self.process.pid).children(recursive=True)
         began = time.monotonic()
@@ -99,7 +101,7 @@ class Node(Daemon):
             problems.append(f"took {took:.1f} s to end")
         if code != expected:
             problems.append(f"exit code {code}")
-        problems += [f"child {child.pid} is left" for child in children if not _gone(child)]
+        problems += [f"child {child.pid} is left" for child in children if child.pid not in beyond and not _gone(child)]
         if not kill and not self.logged(ACCOUNTED):
             problems.append("its log does not say that all frames are accounted for")
         if any(line.startswith("Traceback") for line in self.lines):

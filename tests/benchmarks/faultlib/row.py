@@ -14,7 +14,7 @@ Play = Callable[[Trial], None]
 class Row:
     """A fault. `about` is what breaks: device, camera, broker, daemon, lend. `detect` and `recover` are the seconds
     within which it must be found and over, `undisturbed` the cameras that may not lose a frame by it; `slow` rows are
-    begun first."""
+    begun first. `target` names the figure of the summary that it is a measurement of: crash, hang, completion."""
 
     name: str
     about: str
@@ -24,6 +24,7 @@ class Row:
     recover: float | None = None
     undisturbed: tuple[str, ...] = ()
     slow: bool = False
+    target: str = ""
 
     @property
     def measures(self) -> bool:
@@ -47,11 +48,12 @@ class Rows:
         recover: float | None = None,
         undisturbed: tuple[str, ...] = (),
         slow: bool = False,
+        target: str = "",
     ) -> Callable[[Play], Play]:
         """Make the decorated function a row."""
 
         def register(play: Play) -> Play:
-            self.rows.append(Row(name, self.about, play, short, detect, recover, undisturbed, slow))
+            self.rows.append(Row(name, self.about, play, short, detect, recover, undisturbed, slow, target))
             return play
 
         return register

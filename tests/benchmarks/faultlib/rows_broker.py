@@ -13,8 +13,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from hailod.app import client_id
 from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.proxy import Mode
+from tests.benchmarks.faultlib.recorder import retained_by
 from tests.benchmarks.faultlib.row import Rows
-from tests.benchmarks.faultlib.trial import Trial
+from tests.benchmarks.faultlib.trial import HARMLESS, Trial
+from tests.support.broken_broker import Behaviour, BrokenBroker
 from tests.support.broker import Broker
 from tests.support.daemon import BASE, NODE
 
@@ -47,7 +49,7 @@ def absent(trial: Trial) -> None:
     trial.recovered()
 
 
-@broker("gone for a while, and back", short=True)
+@broker("gone for a while, and back")
 def gone(trial: Trial) -> None:
     trial.start()
     away(trial, lambda: trial.proxy.set(Mode.REFUSE, cut=True), lambda: trial.proxy.set(Mode.FORWARD))
@@ -129,6 +131,10 @@ def taken_over(trial: Trial) -> None:
         other._reset_sockets()
     # It may wait for a minute or so: two clients that are quick would throw each other out for ever.
     trial.recovered(timeout=100.0)
+    # And for some minutes it warns of the other one, which may be waiting likewise.
+    trial.ends = None
+    wait_for(lambda: trial.reasons() - HARMLESS == {"broker_unstable"}, what="health warns of the other client")
+    trial.check(trial.health_says("broker_unstable", "same client id"), "health does not say what it may be")
     trial.check(frames_total(trial) > before + 40, "inference did not go on without the broker")
 
 
@@ -152,14 +158,34 @@ def stalled(trial: Trial) -> None:
     trial.check(grown < 40, f"grew by {grown:.0f} MB meanwhile")
 
 
-@broker("takes packets of 400 bytes at most")
+@broker("sends what is no MQTT, then it does")
+def garbage(trial: Trial) -> None:
+    with BrokenBroker(Behaviour.GARBAGE) as broken:
+        trial.start()
+
+        def mislead() -> None:
+            trial.proxy.lead_to(broken.port)
+            trial.proxy.set(Mode.FORWARD, cut=True)
+
+        def correct() -> None:
+            trial.proxy.lead_to(trial.broker.port)
+            trial.proxy.set(Mode.FORWARD, cut=True)
+
+        away(trial, mislead, correct)
+        trial.check(trial.node.logged("is no MQTT"), "the log does not say what is wrong")
+        trial.check(broken.connections < 20, f"{broken.connections} connections: tried without a pause")
+
+
+@broker("takes packets of 700 bytes at most")
 def narrow(trial: Trial) -> None:
     # What is larger cannot be told; the connection and what is smaller must not suffer by it.
     trial.tells_all, trial.ends = False, None
-    server = Broker(trial.folder, config=["max_packet_size 400"])
+    server = Broker(trial.folder, config=["max_packet_size 700"])
     trial.start(broker=server, ready=False)
     trial.from_start()
     wait_for(lambda: all(len(trial.frames(name)) > 20 for name in trial.online), what="detections come")
+    trial.detected("broker_limited")
     wait_for(lambda: trial.node.logged("reason=too_large"), what="the log says what is too large")
     trial.check(len(trial.recorder.of(f"{BASE}/status")) == 1, "the connection did not last")
-    trial.findings.said = "log: document refused reason=too_large"
+    kept = retained_by(trial.broker.port)
+    trial.check(f"{BASE}/health" not in kept, "an old health is kept, though no newer one can be told")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from tests.benchmarks.faultlib.findings import Unable
 from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.proxy import Mode
 from tests.benchmarks.faultlib.row import Rows
 from tests.benchmarks.faultlib.rows_camera import behind
-from tests.benchmarks.faultlib.rows_device import ANY_LOSS, fault, held
+from tests.benchmarks.faultlib.rows_device import ANY_LOSS, fault, held, immortal
 from tests.benchmarks.faultlib.trial import SYNTHETIC, Trial
 from tests.support.daemon import BASE
 
@@ -38,6 +45,17 @@ def term_unavailable(trial: Trial) -> None:
     trial.detected("device_unavailable")
     trial.open_ends = frozenset({"device_lost"})
     trial.end()
+
+
+@daemon("SIGTERM while a killed host does not die")
+def term_stuck(trial: Trial) -> None:
+    trial.start()
+    host = trial.node.host
+    with immortal(host):
+        trial.inject(lambda: os.kill(host, signal.SIGKILL))
+        trial.detected("device_stuck")
+        trial.open_ends = frozenset({"device_lost"})
+        trial.end(beyond=[host])
 
 
 @daemon("SIGTERM while it starts")
@@ -112,6 +130,45 @@ def read_only(trial: Trial) -> None:
     trial.over("state_unsaved", timeout=60.0)
 
 
+@contextmanager
+def tiny_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 64 kB at `folder`."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
+        raise Unable("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@daemon("its disk is full while settings change, then not")
+def full_disk(trial: Trial) -> None:
+    disk = trial.enter(tiny_disk(trial.folder / "state"))
+    trial.start()
+    hog = disk / "hog"
+
+    def fill() -> None:
+        with suppress(OSError):
+            hog.write_bytes(bytes(131_072))
+
+    trial.inject(fill)
+    for value in (0.45, 0.4, 0.35):
+        set_threshold(trial, value)
+    trial.detected("state_unsaved")
+    wait_for(lambda: trial.health_says("state_unsaved", "No space left", "make room"), what="health says what to do")
+
+    def make_room() -> None:
+        hog.unlink()
+        set_threshold(trial, 0.55)
+
+    trial.mend(make_room)
+    trial.over("state_unsaved")
+    saved = json.loads((disk / "overrides.json").read_text())["set"]
+    trial.check(saved == {"cameras.front.threshold": 0.55}, f"what was saved in the end is {saved}")
+
+
 @daemon("what it saved is damaged")
 def damaged_state(trial: Trial) -> None:
     state = trial.folder / "state"
@@ -128,14 +185,13 @@ def damaged_state(trial: Trial) -> None:
 def killed_after_change(trial: Trial) -> None:
     trial.start()
     set_threshold(trial, 0.55)
-    # That it is in effect was told; that it is kept follows at once.
-    wait_for((trial.folder / "state" / "overrides.json").exists, what="it is saved")
+    # What is told of a setting is kept: it is told only then.
     began = time.monotonic()
     trial.end(kill=True)
     trial.launch()
     trial.ready()
     told = trial.recorder.of(f"{FRONT}/settings", trial.started)
-    trial.check(told[-1].document["threshold"] == 0.55, "the change is lost")
+    trial.check(told and told[-1].document["threshold"] == 0.55, "the change is lost")
     trial.findings.recovered = min(trial.frames(name, trial.started)[0].at for name in trial.online) - began
     trial.findings.said = "nothing: asked for"
 
@@ -194,9 +250,9 @@ def lent_too_long(trial: Trial) -> None:
     trial.start()
     trial.inject(lambda: release(trial, 1.5))
     trial.detected("device_released")
-    with held(trial) as let_go:
+    with held(trial) as holder:
         trial.detected("device_unavailable")
-        trial.mend(let_go)
+        trial.mend(holder.let_go)
         trial.recovered()
 
 

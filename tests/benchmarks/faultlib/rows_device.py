@@ -8,25 +8,32 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
+import psutil
+
+from tests.benchmarks.faultlib.findings import Unable
+from tests.benchmarks.faultlib.node import Node
 from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.row import Rows
-from tests.benchmarks.faultlib.trial import OPEN_S, SEES, STALL_TIMEOUT_S, SYNTHETIC, TWO_CAMERAS, Trial
+from tests.benchmarks.faultlib.trial import SEES, STALL_TIMEOUT_S, SYNTHETIC, TWO_CAMERAS, Trial
 from tests.support import hef_encoder
+from tests.support.daemon import BASE
 from tests.support.models import sees_two
+from tests.support.unkillable import unkillable
 
 device = Rows("device")
 
-# A start of the host process by the operating system, and a simulated 0.3 s of the device.
+# With a new host process and opening the device (OPEN_S), and where the device stays open.
 NEW_HOST_S = 1.5
 SAME_HOST_S = 0.5
-# Where the device stays open, of which the first is a part.
-CONFIGURE_S = 0.1
 HUNG_S = STALL_TIMEOUT_S + 0.5
 # The two cameras give 40 jobs a second: so many are over before the fault comes.
 JOB = 60
 LOST = ("device_lost", "model_lost")
+# What was refused is tried again after so many seconds.
+TRIES_SOON = "[device.recovery]\nrejected_retry = 2.0\n"
 ANY_LOSS = (*LOST, "device_hung")
 
 ANOTHER_PROGRAM = """
@@ -51,26 +58,34 @@ def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Another process that has the device until `let_go` is called."""
+
+    pid: int
+    let_go: Callable[[], None]
+
+
 @contextmanager
-def held(trial: Trial) -> Iterator[Callable[[], None]]:
-    """Another process has the device until the function that is given is called, or the block ends."""
+def held(trial: Trial) -> Iterator[Holder]:
+    """Another process has the device until it is told to let go, or the block ends."""
     command = [sys.executable, "-c", ANOTHER_PROGRAM, trial.serial]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         try:
             assert process.stdout.readline() == "held\n", "another program holds the device"
-            yield process.stdin.close
+            yield Holder(process.pid, process.stdin.close)
         finally:
             process.stdin.close()
             process.wait(10)
 
 
-def job_fault(script: str, *codes: str, configure_s: float = OPEN_S) -> Callable[[Trial], None]:
+def job_fault(script: str, *codes: str) -> Callable[[Trial], None]:
     """A fault in the middle of work that the daemon must get over by itself."""
 
     def play(trial: Trial) -> None:
-        trial.start(faults=script, ready=False, configure_s=configure_s)
+        trial.start(faults=script, ready=False)
         trial.detected(*codes)
         trial.recovered()
 
@@ -90,17 +105,18 @@ for name, number, within in (
     ("INTERNAL_FAILURE", 8, NEW_HOST_S),
     ("COMMUNICATION_CLOSED", 62, NEW_HOST_S),
 ):
-    device(f"a job completes with {name} ({number})", short=number == 63, recover=within)(
-        job_fault(
-            fault("completion", status=number, job=JOB),
-            *LOST,
-            configure_s=CONFIGURE_S if within == SAME_HOST_S else OPEN_S,
-        )
-    )
+    device(
+        f"a job completes with {name} ({number})",
+        short=number == 63,
+        recover=within,
+        target="completion" if within == SAME_HOST_S else "",
+    )(job_fault(fault("completion", status=number, job=JOB), *LOST))
 device("stuck on a job for 0.6 s, then TIMEOUT")(job_fault(fault("timeout", after=0.6, job=JOB), *LOST))
-device("one callback never comes", short=True, detect=HUNG_S)(job_fault(fault("hang", job=JOB, times=1), *ANY_LOSS))
+device("one callback never comes", short=True, detect=HUNG_S, target="hang")(
+    job_fault(fault("hang", job=JOB, times=1), *ANY_LOSS)
+)
 device("no callback for 3 s, whatever host asks")(job_fault(fault("hang", job=JOB, for_=3.0), *ANY_LOSS))
-device("the library aborts the host (SIGABRT)", recover=NEW_HOST_S)(
+device("the library aborts the host (SIGABRT)", recover=NEW_HOST_S, target="crash")(
     job_fault(fault("process_abort", job=JOB), "device_lost")
 )
 device("all streams are aborted", recover=NEW_HOST_S)(job_fault(fault("stream_abort", job=JOB, for_=0.01), *LOST))
@@ -112,7 +128,7 @@ device("fails at once after it was rebuilt, three times")(
 )
 
 
-@device("host killed (SIGKILL)", short=True, recover=NEW_HOST_S)
+@device("host killed (SIGKILL)", short=True, recover=NEW_HOST_S, target="crash")
 def killed(trial: Trial) -> None:
     trial.start()
     trial.inject(lambda: os.kill(trial.node.host, signal.SIGKILL))
@@ -120,7 +136,7 @@ def killed(trial: Trial) -> None:
     trial.recovered()
 
 
-@device("host stopped (SIGSTOP)", detect=HUNG_S)
+@device("host stopped (SIGSTOP)", detect=HUNG_S, target="hang")
 def stopped(trial: Trial) -> None:
     trial.start()
     trial.inject(lambda: os.kill(trial.node.host, signal.SIGSTOP))
@@ -142,6 +158,34 @@ def killed_again(trial: Trial) -> None:
     wait_for(trial.node.hosts, what="a new host")
     seen = {name: len(trial.frames(name)) for name in trial.online}
     wait_for(lambda: all(len(trial.frames(n)) > seen[n] + 5 for n in seen), what="all deliver again")
+
+
+@contextmanager
+def immortal(pid: int) -> Iterator[None]:
+    """While the block runs, SIGKILL does not end the process, as when its driver holds it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(unkillable(pid))
+        except (AssertionError, OSError) as error:
+            raise Unable("needs the right to trace another process (ptrace)") from error
+        yield
+
+
+@device("host does not die when killed, until its driver lets go", slow=True)
+def stuck(trial: Trial) -> None:
+    trial.start()
+    host = trial.node.host
+    with ExitStack() as driver:
+        driver.enter_context(immortal(host))
+        trial.inject(lambda: os.kill(host, signal.SIGKILL))
+        trial.detected("device_stuck")
+        wait_for(lambda: trial.health_says("device_stuck", f"{host} does not die", "reboot"), what="health says it")
+        trial.watch(1.0)
+        trial.check(trial.node.hosts() == [host], "a second host was started beside it")
+        health = trial.recorder.last(f"{BASE}/health")
+        trial.check(health is not None and health.document["state"] == "failed", "health does not call for a person")
+        trial.mend(driver.close)
+        trial.recovered()
 
 
 @device("host floods its standard error")
@@ -181,7 +225,7 @@ def off_the_bus(trial: Trial) -> None:
     trial.recovered()
 
 
-@device("missing at the start, comes after 2 s", short=True)
+@device("missing at the start, comes after 2 s")
 def missing(trial: Trial) -> None:
     trial.start(faults=fault("lost", at=0.0, for_=2.0), ready=False)
     trial.detected("device_unavailable")
@@ -190,13 +234,39 @@ def missing(trial: Trial) -> None:
 
 @device("held by another process at the start")
 def in_use(trial: Trial) -> None:
-    trial.start(ready=False, device="backoff_initial = 0.2\n")
-    # The other program is quicker: the daemon has its libraries to load first.
-    with held(trial) as let_go:
-        trial.detected("device_unavailable")
-        wait_for(lambda: trial.health_says("device_unavailable", "another program"), what="health says who holds it")
-        trial.mend(let_go)
-        trial.recovered()
+    holders: list[Holder] = []
+    trial.start(ready=False, device="backoff_initial = 0.2\n", before=lambda: holders.append(trial.enter(held(trial))))
+    trial.from_start()
+    trial.detected("device_unavailable")
+    words = f"held by {psutil.Process(holders[0].pid).name()} (pid {holders[0].pid})"
+    wait_for(lambda: trial.health_says("device_unavailable", words), what=f"health says {words}")
+    trial.mend(holders[0].let_go)
+    trial.recovered()
+
+
+@device("another daemon has it, and is ended")
+def contended(trial: Trial) -> None:
+    rivals: list[Node] = []
+
+    def occupy() -> None:
+        rivals.append(trial.rival())
+        wait_for(lambda: rivals[0].logged("model in service"), what="the other daemon works")
+
+    trial.start(ready=False, device="backoff_initial = 0.2\n", before=occupy)
+    trial.from_start()
+    trial.detected("device_unavailable")
+    (rival,) = rivals
+    words = f"held by hailod (pid {rival.host})"
+    wait_for(lambda: trial.health_says("device_unavailable", words), what=f"health says {words}")
+    served = rival.host
+    trial.watch(1.0)
+    trial.check(rival.hosts() == [served], "the daemon that has the device was disturbed")
+
+    def end() -> None:
+        trial.findings.problems += [f"the other daemon: {text}" for text in rival.end()[1]]
+
+    trial.mend(end)
+    trial.recovered()
 
 
 @device("cannot be opened three times (74)")
@@ -206,11 +276,19 @@ def not_opened(trial: Trial) -> None:
     trial.recovered()
 
 
-@device("a model cannot be configured twice (36)")
-def not_configured(trial: Trial) -> None:
-    trial.start(faults=fault("configure", status=36, times=2), ready=False)
-    trial.detected(*LOST, "model_failed")
-    trial.recovered()
+def not_configured(status: int, *codes: str) -> Callable[[Trial], None]:
+    """What the driver fails at is tried again with another process, what the library refuses after a while."""
+
+    def play(trial: Trial) -> None:
+        trial.start(faults=fault("configure", status=status, times=2), ready=False, device=TRIES_SOON)
+        trial.detected(*codes)
+        trial.recovered()
+
+    return play
+
+
+device("a model cannot be configured twice (36)")(not_configured(36, "device_lost"))
+device("a model cannot be configured twice (8)")(not_configured(8, "model_failed"))
 
 
 # -- what retrying does not cure ---------------------------------------------------------------------------------------

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from tests.benchmarks.faultlib.patience import wait_for
 from tests.benchmarks.faultlib.row import Rows
-from tests.benchmarks.faultlib.rows_device import ANY_LOSS, JOB, LOST, default_of, fault
+from tests.benchmarks.faultlib.rows_device import ANY_LOSS, JOB, LOST, TRIES_SOON, default_of, fault
 from tests.benchmarks.faultlib.trial import SYNTHETIC, Trial
 from tests.support.models import sees_two
 
@@ -23,21 +22,16 @@ COOLS_SOON = "[device.thermal]\nhold = 1.0\n"
 
 
 def garbage(fill: str) -> Callable[[Trial], None]:
-    """Outputs that cannot be: the model is taken out of service and said so, until it is asked for anew."""
+    """Outputs that cannot be: the model is taken out of service, which is told, and tried again until it is well."""
 
     def play(trial: Trial) -> None:
-        trial.start(faults=fault("garbage", job=JOB, fill=fill, times=22), ready=False)
-        trial.detected("decode_errors", "model_quarantined", "model_failed")
-        wait_for(lambda: trial.reasons() & {"model_quarantined", "model_failed"}, what="it is in quarantine")
-        # What the script still holds is spent on the model's next lives; an administrator tries until it is well.
-        for _ in range(8):
-            since = time.monotonic()
-            trial.mend(lambda: trial.command("device.restart", {"mode": "reset"}))
-            with suppress(AssertionError):
-                wait_for(lambda after=since: trial.frames("front", after), timeout=6.0, what="results")
-                break
+        # More than one quarantine takes: what is left of it is spent on the model's next life.
+        trial.start(faults=fault("garbage", job=JOB, fill=fill, times=22), ready=False, device=TRIES_SOON)
+        trial.detected("decode_errors")
+        wait_for(lambda: trial.events("model_quarantined"), what="event model_quarantined")
+        wait_for(lambda: trial.health_says("model_quarantined", "right decoder"), what="health says what to do")
+        trial.over("model_quarantined")
         trial.recovered()
-        trial.over("model_quarantined", "model_failed")
         trial.ends = None  # the last bad outputs are told for a while
 
     return play
@@ -104,6 +98,24 @@ def throttled(trial: Trial) -> None:
     trial.detected("thermal_throttle")
     trial.over("thermal_throttle")
     wait_for(lambda: trial.events("thermal_normal"), what="event thermal_normal")
+
+
+@outputs("the firmware tells of a lower clock, then of the full one")
+def announced(trial: Trial) -> None:
+    def clock(at: float, before: int, after: int) -> str:
+        fields = {"previous_clock": before, "current_clock": after}
+        told = ", ".join(f"{key} = {hertz}" for key, hertz in fields.items())
+        identity = "HEALTH_MONITOR_CLOCK_CHANGED_EVENT"
+        return f"{fault('notification', at=at, id=identity)}fields = {{ {told} }}\n"
+
+    full, low = 400_000_000, 200_000_000
+    trial.start(faults=clock(4.0, full, low) + clock(6.0, low, full), device=COOLS_SOON)
+    host = trial.node.host
+    trial.detected("thermal_throttle")
+    wait_for(lambda: trial.health_says("thermal_throttle", "lowered its clock"), what="health says what the chip did")
+    trial.over("thermal_throttle")
+    wait_for(lambda: trial.events("thermal_normal"), what="event thermal_normal")
+    trial.check(trial.node.hosts() == [host], "a warm device was given up")
 
 
 @outputs("too hot: dataflow is shut down for 3 s")

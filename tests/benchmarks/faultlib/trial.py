@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,12 +25,13 @@ from tests.benchmarks.faultlib.patience import PATIENCE_S, wait_for
 from tests.benchmarks.faultlib.proxy import Proxy
 from tests.benchmarks.faultlib.recorder import Login, Recorder, retained_by
 from tests.support.broker import Broker
-from tests.support.daemon import BASE
+from tests.support.daemon import BASE, NODE
 from tests.support.models import sees_two
 
 SEES = {"person": 1, "car": 1}
-# What opening a device takes. The simulator cannot take its time for that, only to configure a model.
+# What opening a device and configuring a model take.
 OPEN_S = 0.3
+CONFIGURE_S = 0.05
 STALL_TIMEOUT_S = 1.0
 HARMLESS = frozenset({"simulated", "clock_unsynced"})
 SYNTHETIC = 'source = "synthetic:?size=160x120&fps=20"\n'
@@ -67,6 +69,7 @@ class Trial:
         self._before: dict[str, int] | None = None
         self._nodes: list[Node] = []
         self._tame = False
+        self._prefix: Sequence[str] = ()
         self._ended = False
         self.started = 0.0
 
@@ -92,16 +95,16 @@ class Trial:
         broker: Broker | None = None,
         before: Callable[[], object] = lambda: None,
         ready: bool = True,
-        configure_s: float = OPEN_S,
         relay: bool = True,
         tame: bool = False,
+        prefix: Sequence[str] = (),
         real: bool = False,
     ) -> None:
         """Start it all; returns when every camera but `others` delivers, or at once without `ready`. `before` is called
         when all but the daemon is there."""
         self.online = {name: SEES for name in cameras if name not in others}
         self.others = list(others)
-        self.checker = Checker(BASE, expects=self.online, secrets=self.secrets)
+        self.checker = Checker(BASE, expects=self.online, secrets=self.secrets, clears=not self.tells_all)
         self.recorder = Recorder(self.checker)
         self._stack.callback(self.recorder.disconnect)
         self.broker = broker or Broker(self.folder)
@@ -116,13 +119,14 @@ class Trial:
         self.serial = f"faults-{os.getpid()}-{next(_serials)}"
         simulator = (
             f'backend = "simulated"\nstall_timeout = {STALL_TIMEOUT_S}\nbackoff_max = 2.0\n{device}'
-            f'[device.simulated]\nconfigure_s = {configure_s}\nserial = "{self.serial}"\n{simulated}'
+            f"[device.simulated]\nopen_s = {OPEN_S}\nconfigure_s = {CONFIGURE_S}\n"
+            f'serial = "{self.serial}"\n{simulated}'
         )
         port = self.proxy.port if relay else self.broker.port
         self._text = configuration(
             self.folder, port, cameras, head=head, mqtt=mqtt, device=device if real else simulator, models=models
         )
-        self._tame = tame
+        self._tame, self._prefix = tame, prefix
         before()
         self.launch()
         if ready:
@@ -135,8 +139,18 @@ class Trial:
     def launch(self) -> None:
         """Start the daemon, again after it was ended."""
         self.started = time.monotonic()
-        self.node = self._stack.enter_context(Node(self.folder, self._text, tame=self._tame))
+        self.node = self._stack.enter_context(Node(self.folder, self._text, tame=self._tame, prefix=self._prefix))
         self._nodes.append(self.node)
+
+    def rival(self) -> Node:
+        """Another daemon like this one, with a name of its own: for the same broker and the same device."""
+        folder = self.folder / "rival"
+        folder.mkdir()
+        shutil.copy(self.folder / "two.sim.toml", folder)
+        text = self._text.replace(f'node = "{NODE}"', f'node = "{NODE}-rival"').replace(
+            f'"{self.folder / "state"}"', f'"{folder / "state"}"'
+        )
+        return self.enter(Node(folder, text))
 
     def ready(self, timeout: float = PATIENCE_S) -> None:
         """Wait until every camera that can deliver does."""
@@ -243,12 +257,27 @@ class Trial:
     def reasons(self) -> set[str]:
         """The codes in the newest health."""
         message = self.recorder.last(f"{BASE}/health")
-        return {reason["code"] for reason in message.document["reasons"]} if message else set()
+        # An empty one withdraws what was told before.
+        return _codes(message) if message and message.payload else set()
+
+    def healths(self, since: float = 0.0) -> list[Message]:
+        """The health messages at or after `since`."""
+        return [message for message in self.recorder.of(f"{BASE}/health", since) if message.payload]
 
     def health_says(self, code: str, *words: str) -> bool:
         """Whether a health message has told of `code` in these words."""
-        told = [r for m in self.recorder.of(f"{BASE}/health") for r in m.document["reasons"] if r["code"] == code]
+        told = [r for m in self.healths() for r in m.document["reasons"] if r["code"] == code]
         return any(all(word in json.dumps(reason, ensure_ascii=False) for word in words) for reason in told)
+
+    def told_since(self) -> set[str]:
+        """The codes that health has told of since the fault began."""
+        since = self._began or self.started
+        return {code for message in self.healths(since) for code in _codes(message)}
+
+    def statuses_since(self, camera: str) -> list[str]:
+        """The words of the camera's status since the fault began."""
+        since = self._began or self.started
+        return [message.payload.decode() for message in self.recorder.of(f"{BASE}/cam/{camera}/status", since)]
 
     def fresh_metrics(self) -> Mapping[str, Any]:
         """The next metrics that come."""
@@ -281,10 +310,11 @@ class Trial:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def end(self, *, kill: bool = False) -> None:
-        """End the daemon here and now, whatever state it is in: by SIGTERM, or by SIGKILL."""
+    def end(self, *, kill: bool = False, beyond: Collection[int] = ()) -> None:
+        """End the daemon here and now, whatever state it is in: by SIGTERM, or by SIGKILL. `beyond` are children that
+        nobody can end."""
         self._ended = not kill
-        took, problems = self.node.end(kill=kill, expected=-signal.SIGKILL if kill else 0)
+        took, problems = self.node.end(kill=kill, expected=-signal.SIGKILL if kill else 0, beyond=beyond)
         self.findings.stopped = took
         self.findings.problems += problems
         if not kill:
@@ -309,6 +339,7 @@ class Trial:
     def judge(self) -> None:
         """What can be said once the daemon has ended."""
         found = self.findings
+        self.read()
         wait_for(lambda: self._word("status") == "offline", what="the node is told as offline")
         for name in (*self.online, *self.others) if self.tells_end else ():
             word = self.status(name)
@@ -318,6 +349,10 @@ class Trial:
         found.problems += leaked(self.log, self.secrets)
         found.said = self._said()
         self.check(not found.messages_lost, f"{found.messages_lost} events, replies or states lost")
+
+    def read(self) -> None:
+        """Note how much was read so far, and how much of it told of no objects."""
+        self.findings.heard, self.findings.empty = self.checker.messages, self.checker.empty
 
     def _settle(self) -> None:
         def well() -> bool:
@@ -348,6 +383,8 @@ class Trial:
 
     def _compare(self, before: Mapping[str, int], last: Mapping[str, int]) -> None:
         """Did the cameras that have nothing to do with the fault lose a frame between these two?"""
+        if self._undisturbed:
+            self.findings.others_lost = sum(last[name] - before.get(name, 0) for name in self._undisturbed)
         for name in self._undisturbed:
             if lost := last[name] - before.get(name, 0):
                 self.findings.missed.append(f"camera {name} lost {lost} frames")
@@ -381,7 +418,7 @@ class Trial:
     def _told(self, codes: frozenset[str], since: float) -> list[Evidence]:
         return [
             Evidence(message.at, reason["code"], reason["text"])
-            for message in self.recorder.of(f"{BASE}/health", since)
+            for message in self.healths(since)
             for reason in message.document["reasons"]
             if reason["code"] in codes
         ]
@@ -395,3 +432,7 @@ class Trial:
             return f"{code}: {text}"
         logged = self.node.condition(codes, since)
         return f"log: {logged[1]}: {logged[2]}" if logged else f"event: {self._evidence.code}"
+
+
+def _codes(health: Message) -> set[str]:
+    return {reason["code"] for reason in health.document["reasons"]}
