@@ -53,7 +53,7 @@ def plan_model(name: str, model: ModelSettings, config_dir: Path) -> ModelPlan:
     """A configured model with its file found and its manifest read; ModelError if that cannot be."""
     path = find_model(model.path, config_dir)
     manifest = apply_settings(resolve_manifest(path), model, config_dir)
-    return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames)
+    return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames, model.max_delay_ms / 1000)
 
 
 def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
