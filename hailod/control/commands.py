@@ -176,10 +176,10 @@ class Commands:
             case DeviceAcquire():
                 self._carry_out(request, transactions.DeviceAcquire(desk), {})
 
-    def _set(self, request: Request, desk: Desk, camera: str, key: str, value: bool | float) -> None:
+    def _set(self, request: Request, desk: Desk, camera: str, key: str, value: bool | int | float | str) -> None:
         settings = desk.settings
         floor = settings.device.score_floor
-        if key == "threshold" and value < floor:
+        if key == "threshold" and isinstance(value, float) and value < floor:
             raise CommandError("out_of_range", f"the device itself drops scores below {floor:g}", field=key)
         changed = _with_camera(settings, camera, key, value)
         if request.dry_run:

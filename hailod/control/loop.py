@@ -14,6 +14,7 @@ import structlog
 
 from hailod.clock import Clock
 from hailod.config.model import Settings
+from hailod.config.store import Edit
 from hailod.control.birth import Birth, Step
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
@@ -281,8 +282,8 @@ class Control:
             self._parts.reports.discovery(settings)
         return self._revision
 
-    def keep(self, values: Mapping[str, object]) -> int | None:
-        return self._parts.saver.keep(values, self._revision)
+    def keep(self, edit: Edit) -> int | None:
+        return self._parts.saver.keep(edit, self._revision)
 
     def show_settings(self) -> None:
         self._parts.reports.settings(self._settings, self._revision, lent=self.released)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hailod.config.model import Settings
+from hailod.config.store import Edit
 from hailod.control.saver import SaverEvent, StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady
 from hailod.device.statuses import Fault
@@ -57,9 +58,9 @@ class Desk(Protocol):
     def adopt(self, settings: Settings) -> int:
         """Make the settings the running ones; returns their revision. They are published by `show_settings`."""
 
-    def keep(self, values: Mapping[str, object]) -> int | None:
-        """Have `values`, by their dotted path, survive a restart; returns the ticket that a `SaverEvent` will name, or
-        None where they are on the disk already."""
+    def keep(self, edit: Edit) -> int | None:
+        """Have `edit` survive a restart; returns the ticket that a `SaverEvent` will name, or None where it is all on
+        the disk already."""
 
     def show_settings(self) -> None:
         """Publish the running settings where they are not the published ones."""
@@ -135,7 +136,7 @@ class Change:
         if not isinstance(verdict, Succeeded):
             return verdict
         self._done = verdict
-        ticket = self._desk.keep(self._values) if self._persist else None
+        ticket = self._desk.keep(Edit(self._values)) if self._persist else None
         if ticket is None:
             return self._end(persisted=self._persist)
         self._ticket = ticket

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from hailod.config.model import CameraSettings, ModelSettings, Settings
+from hailod.config.store import Edit
 
 
 def settings(**changes: object) -> Settings:
@@ -54,8 +54,8 @@ class FakeDesk:
         self.revision += 1
         return self.revision
 
-    def keep(self, values: Mapping[str, object]) -> int | None:
-        self.kept.update(values)
+    def keep(self, edit: Edit) -> int | None:
+        self.kept.update(edit.values)
         return self.tickets.pop(0) if self.tickets else None
 
     def show_settings(self) -> None:
