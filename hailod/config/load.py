@@ -19,7 +19,7 @@ from hailod.config.environment import credentials, variables
 from hailod.config.explain import Explainer, Grammar, dotted, shown
 from hailod.config.files import read_toml
 from hailod.config.model import SCHEMA, Settings
-from hailod.config.store import Overrides, Store, Table, may_be_added, may_be_set
+from hailod.config.store import Found, Overrides, Store, Table, may_be_added, may_be_set
 from hailod.errors import ConfigError
 from hailod.redact import scrub, secrets_of
 
@@ -118,14 +118,15 @@ def load(
     return Loaded(settings, provenance, path.parent, tuple(layers.notes))
 
 
-def with_overrides(loaded: Loaded, store: Store, admit: Admit | None = None) -> Loaded:
+def with_overrides(loaded: Loaded, store: Store, admit: Admit | None = None, *, found: Found | None = None) -> Loaded:
     """`loaded` with the topmost layer over it, what was set over MQTT and kept in `store`.
 
     It cannot make settings unusable: each leaf that may not stand there, or that no longer fits what the other layers
     say, is left out alone and told in `discarded`, in the words in which a mistake in a file is told. The same goes for
-    each camera and model that was added or removed; `admit` is asked about those that were added.
+    each camera and model that was added or removed; `admit` is asked about those that were added. `found` is
+    what the store holds, where that is known already.
     """
-    found = store.read()
+    found = store.read() if found is None else found
     where = str(store.path)
     origin = Origin(Layer.OVERRIDE, where)
     grammar = Grammar(Settings)

@@ -139,7 +139,8 @@ def test_failed_swap_is_rolled_back(rig: Rig, event: LinkEvent | None, code: str
 def test_swap_to_what_runs_already_is_done(rig: Rig) -> None:
     """Asking for the state that is there changes nothing and succeeds."""
     rig.command("model.swap", args={"model": "one"})
-    assert rig.reply(SWAP)["data"] == {"model": "one", "revision": 1, "restart_required": False, "persisted": True}
+    data = {"model": "one", "revision": 1, "restarted": [], "restart_required": False, "persisted": True}
+    assert rig.reply(SWAP)["data"] == data
     assert rig.desk.beside == []
 
 
@@ -147,7 +148,7 @@ def test_swap_to_what_runs_already_is_done(rig: Rig) -> None:
     ("args", "code", "field"),
     [
         ({"model": "nine"}, "model_not_found", "args.model"),
-        ({"model": "two", "camera": "cellar"}, "unknown_camera", None),
+        ({"model": "two", "camera": "cellar"}, "unknown_camera", "args.camera"),
     ],
 )
 def test_swap_of_what_is_not_there_says_what_is(rig: Rig, args: dict[str, str], code: str, field: str | None) -> None:

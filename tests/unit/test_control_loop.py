@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hailod.clock import FakeClock
-from hailod.config.store import Overrides
+from hailod.config.store import Edit, Overrides
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.device import TROUBLE_HOLD_S
@@ -407,10 +407,10 @@ def test_no_event_of_a_flood_is_lost(rig: Rig) -> None:
 
 def test_model_that_could_not_replace_another_is_no_lasting_condition(rig: Rig) -> None:
     """A swap to a model that fails is answered; once the old one runs on, health does not go on about the new one."""
-    rig.control.load_beside("two")
+    rig.control.stage(settings(model="two"))
     rig.control.handle(ModelFailed("two", DeviceRejected("damaged")))
     assert rig.codes == {Code.MODEL_FAILED}
-    rig.control.load_beside(None)
+    rig.control.settle()
     assert rig.codes == set()
 
 
@@ -544,7 +544,7 @@ def test_revision_goes_on_where_it_was(rig: Rig) -> None:
     """The number of the settings survives a restart, and rises with each change, kept or not."""
     assert rig.control.revision == 7
     assert rig.control.adopt(rig.settings) == 8
-    assert rig.control.keep({"model": "two"}) == 1
+    assert rig.control.keep(Edit({"model": "two"})) == 1
     rig.saver.start()
     assert rig.saver.stop(10.0)
     assert [(written.revision, written.values) for written in rig.store.written] == [(8, {"model": "two"})]
