@@ -69,12 +69,17 @@ def validated(document: dict[str, object]) -> Settings:
 
 def check_leaf(settings: Settings, path: KeyPath, value: object) -> None:
     """See that there is such a leaf, that it may be set, and that the value is of its type."""
-    field = dotted(path)
     if path[0] in _TABLES and len(path) > 1:
         code, kind = _TABLES[path[0]]
         known = sorted(getattr(settings, path[0]))
         if path[1] not in known:
             raise CommandError(code, f"no {kind} '{path[1]}'", field=dotted(path[:2]), allowed=known)
+    check_value(settings, path, value)
+
+
+def check_value(settings: Settings, path: KeyPath, value: object) -> None:
+    """The same, of a camera or model that need not be there yet."""
+    field = dotted(path)
     grammar = _grammar()
     if grammar.node(path) is None or grammar.keys(path) is not None:
         keys = next(keys for end in range(len(path) - 1, -1, -1) if (keys := grammar.keys(path[:end])) is not None)
@@ -83,9 +88,8 @@ def check_leaf(settings: Settings, path: KeyPath, value: object) -> None:
         raise CommandError("forbidden", f"{field} is not set over MQTT", field=field)
     if path[-1:] == ("model",) and value is not None and value not in settings.models:
         raise CommandError("model_not_found", "no such model", field=field, allowed=sorted(settings.models))
-    kind = _JSON_TYPES.get(type(value), "object")
-    types = grammar.types(path)
-    if kind not in types and not (kind == "integer" and "number" in types):
+    written, types = _JSON_TYPES.get(type(value), "object"), grammar.types(path)
+    if written not in types and not (written == "integer" and "number" in types):
         text = f"{field}: must be {grammar.allowed(path)}"
         raise CommandError("bad_args", text, field=field, allowed=(grammar.allowed(path),))
 

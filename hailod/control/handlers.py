@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from hailod.config.diff import KeyPath
 from hailod.config.load import Loaded
 from hailod.config.model import Settings
-from hailod.config.store import Edit, Overrides, Table, may_be_added
+from hailod.config.store import Edit, Overrides, Table
 from hailod.control import transactions
-from hailod.control.changes import check_leaf, from_args, needed, proposed, reset, validated, visible, without
+from hailod.control.changes import check_value, from_args, needed, proposed, reset, validated, visible, without
 from hailod.control.reconfigure import Reconfigure, fresh, preview
 from hailod.control.transactions import Act, After, Transaction
 from hailod.errors import CommandError
@@ -213,9 +213,7 @@ def _camera_add(args: CameraAdd, desk: Desk) -> Proposal:
     source = args.source.get_secret_value()
     check_source(source)
     table: dict[str, object] = {"source": source, **args.settings}
-    document = _with_table(settings, "cameras", name, table, "settings")
-    for leaf, value in args.settings.items():
-        check_leaf(validated(document), ("cameras", name, leaf), value)
+    document = _with_table(settings, "cameras", name, table, args.settings)
     return reconfigure(desk, validated(document), Edit(tables={f"cameras.{name}": table}), {"camera": name})
 
 
@@ -250,15 +248,12 @@ def _model_add(args: ModelAdd, desk: Desk) -> Proposal:
 def _with_model(settings: Settings, name: str, path: Path, more: Mapping[str, object]) -> tuple[Settings, Edit]:
     """The settings with one model more, and what of that is to be kept."""
     table: dict[str, object] = {"path": str(path), **more}
-    document = _with_table(settings, "models", name, table, "settings")
+    document = _with_table(settings, "models", name, table, more)
     values: dict[str, object] = {}
     if settings.model is None and settings.default_model is not None:
         # The only model was the default without being named.
         document["model"] = values["model"] = settings.default_model
-    changed = validated(document)
-    for leaf, value in more.items():
-        check_leaf(changed, ("models", name, leaf), value)
-    return changed, Edit(values, tables={f"models.{name}": table})
+    return validated(document), Edit(values, tables={f"models.{name}": table})
 
 
 def _model_remove(args: ModelRemove, desk: Desk) -> Proposal:
@@ -356,11 +351,10 @@ def _existing(settings: Settings, camera: str) -> None:
         raise CommandError("unknown_camera", f"no camera '{camera}'", field="args.camera", allowed=known)
 
 
-def _with_table(settings: Settings, kind: str, name: str, table: Table, field: str) -> dict[str, Any]:
-    """The document of the settings with one table more, of which each leaf may be set."""
-    for key, value in table.items():
-        if not may_be_added((kind, name, key), value):
-            raise CommandError("forbidden", f"{key[:64]} is not set over MQTT", field=f"args.{field}.{key[:64]}")
+def _with_table(settings: Settings, kind: str, name: str, table: Table, wishes: Mapping[str, object]) -> dict[str, Any]:
+    """The document of the settings with one table more, in which each of the wishes may be set."""
+    for key, value in wishes.items():
+        check_value(settings, (kind, name, key[:64]), value)
     document = settings.model_dump(by_alias=True)
     document[kind][name] = dict(table)
     return document

@@ -90,10 +90,13 @@ class FakeDesk:
         self.next = settings
         (new,) = sorted(fresh(self.settings, settings))
         self.beside.append(new)
+        if new in needed(self.settings):
+            # It serves as it was; `serving` means here: as it is wanted.
+            self.serving.discard(new)
 
     @property
     def staged(self) -> bool:
-        return self.next is None or needed(self.next) <= self.serving | needed(self.settings)
+        return self.next is None or fresh(self.settings, self.next) <= self.serving
 
     def adopt(self, settings: Settings) -> int:
         self.settings = settings
