@@ -130,6 +130,8 @@ def _admit(state_dir: Path, path: KeyPath, table: Table) -> None:
             raise ValueError(str(error)) from None
     else:
         source = str(table.get("source", ""))
+        if not source.isprintable():
+            raise ValueError("source holds what cannot be printed")
         try:
             validate_source(source)
         except ValueError as error:

@@ -336,6 +336,8 @@ class _Keeping:
 
 def check_source(source: str) -> None:
     """Raises CommandError, which holds nothing of a credential, for what cannot be a camera's source."""
+    if not source.isprintable():
+        raise CommandError("bad_args", "a source has printable characters only", field="args.source")
     try:
         validate_source(source)
     except ValueError as error:

@@ -155,11 +155,12 @@ class Loader:
             self._request = self._next()
             if self._request is None:
                 return
+            self._request.began = now
             if self._request.kind != "unload":
                 self._flight.accept(False)
         request = self._request
         if not request.sent and self._is_home(request):
-            request.sent, request.began = True, now
+            request.sent = True
             self._allow(request, now)
             self._send(request.message, ())
 

@@ -30,7 +30,7 @@ def within(path: Path, folders: Sequence[Path]) -> Path:
     not tell what else there is on this machine."""
     candidates = [path] if path.is_absolute() else [folder / path for folder in folders]
     roots = [Path(os.path.realpath(folder)) for folder in folders]
-    for candidate in candidates:
+    for candidate in candidates if str(path).isprintable() else ():
         real = Path(os.path.realpath(candidate))
         if any(real.is_relative_to(root) for root in roots) and os.path.isfile(real):
             return real

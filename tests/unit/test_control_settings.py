@@ -245,6 +245,7 @@ class TestCameras:
             ({"camera": "porch", "source": "gopher://user:geheim@h/x"}, "bad_args", "args.source"),
             ({"camera": "porch", "source": "relative.mp4"}, "bad_args", "args.source"),
             ({"camera": "porch", "source": ""}, "bad_args", "args.source"),
+            ({"camera": "porch", "source": "/v/a\0b.mp4"}, "bad_args", "args.source"),
             ({"camera": "porch"}, "bad_args", "args.source"),
             ({"camera": "porch", "source": URL, "settings": {"source": "x"}}, "forbidden", None),
             ({"camera": "porch", "source": URL, "settings": {"threshold": 7}}, "out_of_range", None),
