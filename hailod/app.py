@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,20 +15,22 @@ import structlog
 from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded
 from hailod.config.model import ModelSettings
-from hailod.config.store import Store
+from hailod.config.store import Overrides, Store
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.events import Events
-from hailod.control.inbox import Inbox, Quit
+from hailod.control.inbox import Inbox, Quit, Reload
 from hailod.control.loop import Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver
 from hailod.deadman import DeadMansSwitch
-from hailod.errors import ConfigError, ModelError
+from hailod.errors import CommandError, ConfigError, ModelError
 from hailod.health import Health
 from hailod.logs import Level
-from hailod.models.catalogue import apply_settings, find_model, resolve_manifest
+from hailod.models.admission import admit
+from hailod.models.catalogue import MODEL_DIRS, apply_settings, find_model, resolve_manifest
 from hailod.mqtt.client import MqttClient
+from hailod.mqtt.commands import ModelAdd
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.engine import Engine, ModelPlan
@@ -39,6 +42,11 @@ from hailod.timesync import TimeSync
 from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
+
+# Reads the configuration files again, with these overrides over them; raises ConfigError.
+Reread = Callable[[Overrides], Loaded]
+# Downloads a model of that URL and sha256 into a folder; raises ModelError.
+Fetch = Callable[[str, str, Path], Path]
 
 # Whatever happens, the process is over less than 5 s after it was told to end. One after the other, at the most:
 CAMERAS_STOP_S = 0.75
@@ -53,7 +61,7 @@ def plan_model(name: str, model: ModelSettings, config_dir: Path) -> ModelPlan:
     """A configured model with its file found and its manifest read; ModelError if that cannot be."""
     path = find_model(model.path, config_dir)
     manifest = apply_settings(resolve_manifest(path), model, config_dir)
-    return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames)
+    return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames, model.max_delay_ms / 1000)
 
 
 def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
@@ -68,6 +76,24 @@ def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
     if problems:
         raise ConfigError("\n".join(problems))
     return plans
+
+
+def model_folders(state_dir: Path) -> tuple[Path, ...]:
+    """Where models lie that may be added over MQTT."""
+    return (*MODEL_DIRS, state_dir / "models")
+
+
+def find_added(state_dir: Path, fetch: Fetch | None, wish: ModelAdd, arch: str | None) -> Path:
+    """The file of a model to be added, verified; downloaded first where that is asked for. Raises HailodError."""
+    if wish.url is None:
+        return admit(Path(wish.path or ""), model_folders(state_dir), arch, wish.sha256)
+    if fetch is None or wish.sha256 is None:
+        raise CommandError("forbidden", "this node downloads no models", field="args.url")
+    return admit(fetch(wish.url, wish.sha256, state_dir / "models"), model_folders(state_dir), arch, wish.sha256)
+
+
+def _no_files(_: Overrides) -> Loaded:
+    raise ConfigError("this hailod was not started from files")
 
 
 def client_id(node: str) -> str:
@@ -97,6 +123,10 @@ class Daemon:
         handler, before `run` too, and more than once."""
         self.switch.end_within(END_WITHIN_S)
         self.inbox.put(Quit(reason))
+
+    def reload(self) -> None:
+        """Have the configuration files read again. May be called by a signal handler."""
+        self.inbox.put(Reload())
 
     def run(self, env: Mapping[str, str]) -> str:
         """Serve on this thread, which must be the main one; returns why it ended.
@@ -151,10 +181,13 @@ def build(
     *,
     set_log_level: Callable[[Level], None],
     switch: DeadMansSwitch,
+    reload: Reread | None = None,
+    fetch: Fetch | None = None,
 ) -> Daemon:
     """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used.
 
-    `switch` is held by the control thread for as long as it is alive.
+    `switch` is held by the control thread for as long as it is alive. `reload` reads the files again, with these
+    overrides over them. `fetch` downloads a model; without it models come from files alone.
     """
     settings = loaded.settings
     plans = plan_models(loaded)
@@ -224,7 +257,18 @@ def build(
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
+        plan_model=lambda name, model: plan_model(name, model, loaded.config_dir),
+        reload=reload or _no_files,
+        find_model=partial(find_added, settings.state_dir, fetch),
     )
     commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
-    control = Control(settings, plans, parts, commands, revision=loaded.overrides.revision, discarded=loaded.discarded)
+    control = Control(
+        settings,
+        plans,
+        parts,
+        commands,
+        revision=loaded.overrides.revision,
+        discarded=loaded.discarded,
+        files=loaded.files,
+    )
     return Daemon(control, inbox, engine, cameras, mqtt, saver, clock, switch)

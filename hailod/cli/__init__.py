@@ -11,15 +11,18 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
 from pydantic import SecretStr
 
+from hailod.config.diff import KeyPath
 from hailod.config.load import DEFAULT_PATH, Loaded, load, with_overrides
 from hailod.config.model import MqttSettings
-from hailod.config.store import Store
-from hailod.errors import ConfigError, HailodError
+from hailod.config.store import Found, Overrides, Store, Table
+from hailod.errors import ConfigError, HailodError, ModelError
+from hailod.redact import scrub, secrets_of
 from hailod.version import VERSION
 
 EXIT_FAILED = 1
@@ -94,12 +97,14 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"the configuration file (default: {DEFAULT_PATH})")
 
 
-def load_config(args: argparse.Namespace, env: Mapping[str, str] | None = None) -> Loaded:
+def load_config(
+    args: argparse.Namespace, env: Mapping[str, str] | None = None, *, overrides: Overrides | None = None
+) -> Loaded:
     """The settings that `--config`, the environment, systemd's credentials and what was set over MQTT give; raises
     ConfigError.
 
     Relative paths of camera sources, TLS files and the state folder begin at the configuration's directory, as those of
-    models do.
+    models do. `overrides` are taken in the place of those on the disk.
     """
     from hailod.sources import anchored, validate_source  # noqa: PLC0415 -- OpenCV and PyAV are slow to import for a usage error
 
@@ -107,7 +112,30 @@ def load_config(args: argparse.Namespace, env: Mapping[str, str] | None = None) 
     directory = env.get("CREDENTIALS_DIRECTORY")
     loaded = load(args.config, env, Path(directory) if directory else None, source_check=validate_source)
     loaded = _anchored(loaded, anchored)
-    return with_overrides(loaded, Store(loaded.settings.state_dir))
+    store = Store(loaded.settings.state_dir)
+    found = store.read() if overrides is None else Found(overrides)
+    return with_overrides(loaded, store, partial(_admit, loaded.settings.state_dir), found=found)
+
+
+def _admit(state_dir: Path, path: KeyPath, table: Table) -> None:
+    """Whether a camera's source can be one, and a model's file lies where models lie; ValueError if not."""
+    from hailod.models.admission import within  # noqa: PLC0415 -- reads HEFs, which few commands do
+    from hailod.models.catalogue import MODEL_DIRS  # noqa: PLC0415
+    from hailod.sources import validate_source  # noqa: PLC0415
+
+    if path[0] == "models":
+        try:
+            within(Path(str(table.get("path", ""))), (*MODEL_DIRS, state_dir / "models"))
+        except ModelError as error:
+            raise ValueError(str(error)) from None
+    else:
+        source = str(table.get("source", ""))
+        if not source.isprintable():
+            raise ValueError("source holds what cannot be printed")
+        try:
+            validate_source(source)
+        except ValueError as error:
+            raise ValueError(scrub(str(error), secrets_of(source))) from None
 
 
 def _anchored(loaded: Loaded, anchor: Callable[[str, Path], str]) -> Loaded:

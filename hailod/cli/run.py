@@ -67,9 +67,15 @@ def _serve(args: argparse.Namespace, switch: DeadMansSwitch, signals: _Signals) 
         log.warning("no model is configured: add a [models.NAME] table with a path")
     # Importing all of this takes its time on a small machine.
     switch.hold()
-    daemon = app.build(loaded, os.environ, set_log_level=logs.set_level, switch=switch)
+    daemon = app.build(
+        loaded,
+        os.environ,
+        set_log_level=logs.set_level,
+        switch=switch,
+        reload=lambda kept: load_config(args, overrides=kept),
+    )
     log.info("hailod starts", version=VERSION, node=settings.node, cameras=len(settings.cameras), pid=os.getpid())
-    signals.tell(daemon.quit)
+    signals.tell(daemon.quit, daemon.reload)
     try:
         reason = daemon.run(os.environ)
         code = app.exit_code(reason)
@@ -82,26 +88,32 @@ def _serve(args: argparse.Namespace, switch: DeadMansSwitch, signals: _Signals) 
 
 
 class _Signals:
-    """SIGTERM and SIGINT, from the first line to the last.
+    """SIGTERM, SIGINT and SIGHUP, from the first line to the last.
 
     Until there is somebody to tell there is nothing to be ended, and the process leaves at once. A signal that comes
-    while the end is under way changes nothing.
+    while the end is under way changes nothing. Files that are about to be read need not be read again.
     """
 
     def __init__(self) -> None:
         self._quit: Callable[[str], None] | None = None
+        self._reload: Callable[[], None] | None = None
 
     def __enter__(self) -> _Signals:
         self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hear_again)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def tell(self, quit_: Callable[[str], None]) -> None:
-        """Call `quit_` with the reason from now on."""
-        self._quit = quit_
+    def tell(self, quit_: Callable[[str], None], reload: Callable[[], None]) -> None:
+        """From now on call `quit_` with the reason, and `reload` on SIGHUP."""
+        self._quit, self._reload = quit_, reload
+
+    def _hear_again(self, _: int, __: FrameType | None) -> None:
+        if self._reload is not None:
+            self._reload()
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         for further in _SIGNALS:

@@ -126,7 +126,7 @@ class Explainer:
         return f"{self._where(path)}: {dotted(path)} = {self._shown(path)}: {wrong}"
 
     def _lines(self, kind: str, loc: Sequence[int | str], message: str) -> Iterator[str]:
-        path = self._leaf(loc)
+        path = self.leaf(loc)
         if kind == "extra_forbidden":
             yield f"{self._where(path)}: {dotted(path)}: unknown key{self._hint(path)}"
         elif kind == "missing" and len(path) == len(loc):
@@ -151,7 +151,7 @@ class Explainer:
             return self.line(named, wrong) if self._has(named) else f"{self._where(named)}: {text}"
         return f"{self._where(path)}: {text}"
 
-    def _leaf(self, loc: Sequence[int | str]) -> KeyPath:
+    def leaf(self, loc: Sequence[int | str]) -> KeyPath:
         """The path of the key: pydantic appends indices and the branches of a union to it."""
         path: KeyPath = ()
         for part in loc:

@@ -19,7 +19,7 @@ from hailod.config.environment import credentials, variables
 from hailod.config.explain import Explainer, Grammar, dotted, shown
 from hailod.config.files import read_toml
 from hailod.config.model import SCHEMA, Settings
-from hailod.config.store import Overrides, Store, may_be_set
+from hailod.config.store import Found, Overrides, Store, Table, may_be_added, may_be_set
 from hailod.errors import ConfigError
 from hailod.redact import scrub, secrets_of
 
@@ -63,7 +63,8 @@ class Loaded:
     """Valid settings; `provenance` has every leaf by its dotted key; relative paths in them start at `config_dir`.
 
     `notes` are for the log: what was understood but should be brought up to date. `overrides` is what of the topmost
-    layer is in effect, `discarded` has a line for each part of it that is not; `unusable`: its file as a whole.
+    layer is in effect, `discarded` has a line for each part of it that is not; `unusable`: its file as a whole. `files`
+    are the settings without that layer, where it was looked at.
     """
 
     settings: Settings
@@ -73,6 +74,11 @@ class Loaded:
     overrides: Overrides = field(default_factory=Overrides)
     discarded: tuple[str, ...] = ()
     unusable: bool = False
+    files: Settings | None = None
+
+
+# Whether a table that was added may be; raises ValueError with why not, in words that hold nothing of a source.
+Admit = Callable[[KeyPath, Table], object]
 
 
 def load(
@@ -112,34 +118,58 @@ def load(
     return Loaded(settings, provenance, path.parent, tuple(layers.notes))
 
 
-def with_overrides(loaded: Loaded, store: Store) -> Loaded:
+def with_overrides(loaded: Loaded, store: Store, admit: Admit | None = None, *, found: Found | None = None) -> Loaded:
     """`loaded` with the topmost layer over it, what was set over MQTT and kept in `store`.
 
     It cannot make settings unusable: each leaf that may not stand there, or that no longer fits what the other layers
-    say, is left out alone and told in `discarded`, in the words in which a mistake in a file is told.
+    say, is left out alone and told in `discarded`, in the words in which a mistake in a file is told. The same goes for
+    each camera and model that was added or removed; `admit` is asked about those that were added. `found` is
+    what the store holds, where that is known already.
     """
-    found = store.read()
+    found = store.read() if found is None else found
     where = str(store.path)
     origin = Origin(Layer.OVERRIDE, where)
     grammar = Grammar(Settings)
     document = loaded.settings.model_dump(by_alias=True)
     settings, provenance = loaded.settings, dict(loaded.provenance)
     accepted: dict[str, object] = {}
+    tables: dict[str, Table | None] = {}
     discarded = [found.problem] if found.problem else []
+    for key, added in found.overrides.tables.items():
+        entry = tuple(key.split(".")) if len(key) <= _LONGEST_KEY else (key[:64] + "...",)
+        if refusal := _not_added(entry, added, document, admit):
+            discarded.append(f"{where}: {dotted(entry)}: {refusal}")
+            continue
+        before = dict(document[entry[0]])
+        document[entry[0]].pop(entry[1], None)
+        if added is not None:
+            document[entry[0]][entry[1]] = dict(added)
+        try:
+            settings = Settings.model_validate(document)
+        except ValidationError as error:
+            discarded.append("; ".join(Explainer(grammar, document, lambda _: where).problems(error)))
+            document[entry[0]] = before
+            continue
+        tables[key] = added
+        document = settings.model_dump(by_alias=True)
+    told = {dotted(path) for path, _ in flatten(loaded.settings)}
+    provenance = {
+        leaf: provenance[leaf] if leaf in told else origin for leaf in (dotted(path) for path, _ in flatten(settings))
+    }
     for key, value in found.overrides.values.items():
         path = tuple(key.split(".")) if len(key) <= _LONGEST_KEY else (key[:64] + "...",)
-        if refusal := _misplaced(path, settings, grammar):
+        if refusal := _misplaced(path, value, settings, grammar):
             discarded.append(f"{where}: {dotted(path)}: {refusal}")
             continue
         table: Document = document
         for name in path[:-1]:
             table = table[name]
-        before, table[path[-1]] = table[path[-1]], value
+        kept, table[path[-1]] = table[path[-1]], value
         try:
             settings = Settings.model_validate(document)
         except ValidationError as error:
             discarded.append("; ".join(Explainer(grammar, document, lambda _: where).problems(error)))
-            table[path[-1]] = before
+            table[path[-1]] = kept
             continue
         accepted[key] = value
         provenance[dotted(path)] = origin
@@ -147,9 +177,10 @@ def with_overrides(loaded: Loaded, store: Store) -> Loaded:
         loaded,
         settings=settings,
         provenance=provenance,
-        overrides=Overrides(found.overrides.revision, accepted),
+        overrides=Overrides(found.overrides.revision, accepted, tables),
         discarded=tuple(discarded),
         unusable=bool(found.problem),
+        files=loaded.settings,
     )
 
 
@@ -274,11 +305,32 @@ class _Layers:
             del self._origins[key]
 
 
-def _misplaced(path: KeyPath, settings: Settings, grammar: Grammar) -> str:
+def _not_added(path: KeyPath, table: Table | None, document: Document, admit: Admit | None) -> str:
+    """Why no such table is added or removed by the topmost layer, or nothing."""
+    if len(path) != 2 or path[0] not in ("cameras", "models"):
+        return "no such table"
+    kind = path[0].removesuffix("s")
+    if table is None:
+        return "" if path[1] in document[path[0]] else f"there is no {kind} '{path[1]}' any more"
+    if path[1] in document[path[0]]:
+        return f"was added over MQTT, but the configuration has a {kind} of this name by now, which is taken"
+    for key, value in table.items():
+        if not may_be_added((*path, key), value):
+            return f"{dotted((key,))} is not set over MQTT"
+    try:
+        if admit is None:
+            raise ValueError("nothing is added here")
+        admit(path, table)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _misplaced(path: KeyPath, value: object, settings: Settings, grammar: Grammar) -> str:
     """Why no such leaf is taken from the topmost layer, or nothing."""
     if grammar.node(path) is None or grammar.keys(path) is not None:
         return "no such setting"
-    if not may_be_set(path):
+    if not may_be_set(path, value):
         return "is not set over MQTT"
     entries: Mapping[str, Mapping[str, object]] = {"cameras": settings.cameras, "models": settings.models}
     if path[0] in entries and path[1] not in entries[path[0]]:

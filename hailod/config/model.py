@@ -198,6 +198,8 @@ class ModelSettings(Section):
     pad: Annotated[int | None, Field(ge=0, le=255), Reach.MODEL] = None
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH), Reach.MODEL] = 1
     max_same_source_frames: Annotated[int, Field(ge=1, le=MAX_BATCH), Reach.LIVE] = 1
+    # Milliseconds that less than a batch may wait for more frames although the device is idle.
+    max_delay_ms: Annotated[float, Field(ge=0.0, le=1000.0), Reach.LIVE] = 0.0
 
 
 class CameraSettings(Section):

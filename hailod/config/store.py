@@ -1,11 +1,15 @@
 """What was set over MQTT, on disk: `<state_dir>/overrides.json`, the top layer of the settings.
 
-    {"v":1,"revision":7,"set":{"cameras.front.threshold":0.6,"model":"yolov8m"}}
+    {"v":1,"revision":7,"set":{"cameras.front.threshold":0.6,"model":"yolov8m"},
+     "tables":{"cameras.porch":{"source":"rtsp://..."},"cameras.back":null}}
+
+`tables` holds what was added while hailod ran, and null for what was removed. A source may hold a password: the file is
+for its owner alone, and nothing of a source is ever shown.
 
 A file is either the one before or the one after a change, whatever ends the writer: it is written beside its place,
 synced, renamed over the old one, and the folder is synced. Nothing in it is believed when it is read: `load` puts it
-through the same checks as the files of `/etc`, and only settings that take effect while hailod runs are looked at, so
-that whoever may write here can neither point hailod at another broker or camera nor read a secret.
+through the same checks as the files of `/etc`, and only settings that may be set over MQTT are looked at, so that
+whoever may write here can neither point hailod at another broker, nor one of its cameras elsewhere, nor read a secret.
 """
 
 from __future__ import annotations
@@ -38,6 +42,17 @@ _TEMPORARY = f".{FILE}."
 # More than a writer that was killed again and again can have left; the rest goes at the next start.
 _MAX_LEFTOVERS = 1_000
 
+# The parts of the settings that may be set, and what may restart for that, if anything. A new part is not among them
+# before somebody has thought about what a stranger could do with it.
+_ROOTS = {
+    "log_level": Reach.LIVE,
+    "model": Reach.LIVE,
+    "device": Reach.LIVE,
+    "pipeline": Reach.LIVE,
+    "cameras": Reach.CAMERA,
+    "models": Reach.MODEL,
+}
+
 _FIXES = {
     errno.ENOSPC: "make room on the file system of {directory}",
     errno.EDQUOT: "raise the quota of the user that hailod runs as",
@@ -58,22 +73,43 @@ class StoreError(HailodError):
         self.fix = fix
 
 
+Table = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change to what is kept: first all that lies at or below a path of `forget` goes ("" is everything), then
+    `values` of leaves and whole `tables` come, of which None is one that is removed."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    forget: tuple[str, ...] = ()
+    tables: Mapping[str, Table | None] = field(default_factory=dict)
+
+    def forgets(self, key: str) -> bool:
+        return any(path in ("", key) or key.startswith(f"{path}.") for path in self.forget)
+
+
 @dataclass(frozen=True, slots=True)
 class Overrides:
     """The values of leaves by their dotted path, and the number of the settings they were last a part of."""
 
     revision: int = 1
     values: Mapping[str, object] = field(default_factory=dict)
+    tables: Mapping[str, Table | None] = field(default_factory=dict)
 
-    def changed(self, values: Mapping[str, object], revision: int) -> Overrides:
-        """These with `values` over them, at `revision`."""
-        return Overrides(revision, {**self.values, **values})
+    def changed(self, edit: Edit, revision: int) -> Overrides:
+        """These with `edit` made, at `revision`."""
+        values = {key: value for key, value in self.values.items() if not edit.forgets(key)}
+        tables = {key: table for key, table in self.tables.items() if not edit.forgets(key)}
+        return Overrides(revision, {**values, **edit.values}, {**tables, **edit.tables})
 
     def encode(self) -> bytes:
         """As in the file. Raises StoreError where it would not be read again."""
-        if len(self.values) > MAX_SET:
+        if len(self.values) + len(self.tables) > MAX_SET:
             raise StoreError(f"more than {MAX_SET} settings were set over MQTT", "write some of them into hailod.toml")
         document = {"v": VERSION, "revision": self.revision, "set": dict(sorted(self.values.items()))}
+        if self.tables:
+            document["tables"] = dict(sorted(self.tables.items()))
         text = json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
         if len(text) > MAX_BYTES:
             raise StoreError(f"{FILE} would have more than {MAX_BYTES} bytes", "write some of it into hailod.toml")
@@ -195,21 +231,35 @@ def parse(text: str) -> Overrides:
         raise ValueError("has no revision")
     if not isinstance(values, dict):
         raise ValueError("has no table of what was set")
-    if len(values) > MAX_SET:
+    tables = document.get("tables", {})
+    if not isinstance(tables, dict) or not all(table is None or isinstance(table, dict) for table in tables.values()):
+        raise ValueError("has no tables of what was added")
+    if len(values) + len(tables) > MAX_SET:
         raise ValueError(f"sets more than {MAX_SET} things")
-    return Overrides(revision, values)
+    return Overrides(revision, values, tables)
 
 
-def may_be_set(path: KeyPath) -> bool:
-    """Whether a leaf may stand in the file: it takes effect while hailod runs, and it is no secret."""
+def may_be_set(path: KeyPath, value: object = None) -> bool:
+    """Whether a leaf may be set over MQTT, and stand in the file: it takes effect while hailod runs, stopping nothing
+    but its own camera or model, and neither it nor `value` names a secret, a file or a host."""
+    if path[0] == "models" and path[2:] == ("labels",) and isinstance(value, str):
+        return False
     return path in _settable() or (len(path) > 2 and (path[0], ANY_NAME, *path[2:]) in _settable())
+
+
+def may_be_added(path: KeyPath, value: object = None) -> bool:
+    """Whether a leaf may stand in a table of its own: besides what may be set, that without which there is none."""
+    return path[:1] + path[2:] in {("cameras", "source"), ("models", "path")} or may_be_set(path, value)
 
 
 @cache
 def _settable() -> frozenset[KeyPath]:
     grammar = Grammar(Settings)
-    live = {path for path, reach in leaves(Settings).items() if reach is Reach.LIVE}
-    return frozenset(path for path in live if not grammar.is_secret(path))
+    return frozenset(
+        path
+        for path, reach in leaves(Settings).items()
+        if path[0] in _ROOTS and reach in (Reach.LIVE, _ROOTS[path[0]]) and not grammar.is_secret(path)
+    ) - {("models", ANY_NAME, "path")}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

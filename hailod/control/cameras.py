@@ -155,6 +155,20 @@ class Cameras:
         """Frames per second as they come from each camera."""
         return {name: camera.worker.state.fps_in for name, camera in self._cameras.items()}
 
+    @property
+    def online(self) -> frozenset[str]:
+        """The cameras from which frames come."""
+        return frozenset(
+            name
+            for name, camera in self._cameras.items()
+            if camera.settings.enabled and camera.state.phase is Phase.ONLINE
+        )
+
+    def restart(self, name: str) -> None:
+        """Open this camera's stream anew."""
+        settings = self._cameras[name].settings
+        self._begin(name, settings, loss=self._end(name))
+
     def stop(self, deadline: float) -> list[str]:
         """Stop all, the waiting shared: at most `deadline` seconds in all; the names of those that did not end."""
         give_up = self._clock.monotonic() + deadline

@@ -8,58 +8,55 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
-from pydantic import ValidationError
 
 from hailod.clock import Clock
-from hailod.config.model import CameraSettings, Settings
-from hailod.control import transactions
+from hailod.config.diff import Plan as Difference
+from hailod.config.diff import apply, diff
+from hailod.config.load import Loaded
+from hailod.config.model import Reach
 from hailod.control.events import Events
+from hailod.control.handlers import HANDLERS, Answer, Desk, Handler, Proposal
 from hailod.control.lease import clock_time
+from hailod.control.reconfigure import Reconfigure
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.saver import SaverEvent
 from hailod.control.transactions import (
-    Adopt,
+    After,
     Change,
     Refused,
     Succeeded,
+    Tick,
     Transaction,
     TransactionEvent,
     Verdict,
 )
-from hailod.device.events import LinkEvent
 from hailod.errors import CommandError
 from hailod.mqtt import commands, payloads
-from hailod.mqtt.commands import (
-    DeviceAcquire,
-    DeviceRelease,
-    DeviceRestart,
-    ModelSwap,
-    Ping,
-    Refusal,
-    ReplyCache,
-    Request,
-    SetCamera,
-)
-from hailod.mqtt.messages import Inbound
+from hailod.mqtt.commands import COMMANDS, Args, Origin, Refusal, ReplyCache, Request
+from hailod.mqtt.messages import Inbound, ReplyTo
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
 
 log = structlog.get_logger(__name__)
 
 ACCEPT_AFTER_S = 0.5
+_MAX_REASON = 1_000
 # Refusals of which the same command, sent again, may be free.
 _NEVER_RAN = frozenset({"busy", "expired"})
 
 
-class Desk(transactions.Desk, Protocol):
-    """What commands may do and ask."""
+# Progress is told so often.
+PROGRESS_S = 1.0
+# A reload may have to read from a disk that has to wake up, and to load models.
+RELOAD_S = 60.0
 
-    def tell_settings(self) -> None:
-        """Publish the settings documents again."""
+
+class Reload(Args):
+    """The configuration files are read again, because of SIGHUP; nobody can ask for it over MQTT."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,15 +64,29 @@ class _UnderWay:
     request: Request
     transaction: Transaction
     began: float
-    # Whether an event told that it was begun; another tells that it is done.
-    announced: bool
-    accepted: bool = False
+    # Of a swap: the models, for the event that tells of its end.
+    swap: Mapping[str, object] | None
+    # The name by which it was accepted, and when its progress was told last.
+    job: str | None = None
+    told: float = 0.0
 
 
 class Commands:
     """The command queue. Used by the control thread."""
 
-    def __init__(self, *, topics: Topics, clock: Clock, outbox: Outbox, events: Events) -> None:
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        clock: Clock,
+        outbox: Outbox,
+        events: Events,
+        handlers: Mapping[type[Args], Handler] | None = None,
+    ) -> None:
+        """`handlers` are those of commands that the desk alone cannot carry out."""
+        self._handlers: dict[type[Args], Handler] = {**HANDLERS, **(handlers or {}), Reload: self._reread}
+        self._read: Callable[[], Loaded] | None = None
+        self._reread_over: Callable[[], object] = bool
         self._topics = topics
         self._clock = clock
         self._outbox = outbox
@@ -108,21 +119,31 @@ class Commands:
             if stored is not None and parsed.origin.reply_to is not None:
                 self._outbox.reply(parsed.origin.reply_to, stored)
             return
-        if isinstance(parsed.command, Ping):
-            self._succeed(parsed, parsed.command.args)
+        spec = COMMANDS.get(parsed.origin.name)
+        if spec is not None and not spec.changes:
+            self._answer(parsed, desk)
         elif len(self._waiting) >= COMMAND_QUEUE:
             self._fail(parsed, CommandError("busy", f"{COMMAND_QUEUE} commands are waiting already", retryable=True))
         else:
             self._waiting.append(parsed)
             self._next()
 
-    def device_event(self, event: LinkEvent) -> None:
-        """Something happened to the device; the command under way may have waited for it."""
+    def device_event(self, event: TransactionEvent) -> None:
+        """Something happened; the command under way may have waited for it."""
         self._tell(event)
 
     def saver_event(self, event: SaverEvent) -> None:
         """Something became of what is to be kept; the command under way may have waited for it."""
         self._tell(event)
+        self._next()
+
+    def reload(self, desk: Desk, read: Callable[[], Loaded], *, over: Callable[[], object]) -> None:
+        """Have the files read by `read` and take effect like any other change; `over` is called when that is done, or
+        refused. One that waits already is all that is needed."""
+        self._desk, self._read, self._reread_over = desk, read, over
+        if not any(isinstance(request.command, Reload) for request in self._waiting):
+            now = self._clock.monotonic()
+            self._waiting.append(Request(Origin("reload", "", now, None), Reload(), now + RELOAD_S, persist=False))
         self._next()
 
     def tick(self, now: float) -> None:
@@ -131,13 +152,12 @@ class Commands:
         if under_way is None:
             self._next()
             return
-        origin = under_way.request.origin
         if now > under_way.request.deadline:
             self._judge(under_way, under_way.transaction.expire())
-        elif not under_way.accepted and now - under_way.began > ACCEPT_AFTER_S:
-            under_way.accepted = True
-            if origin.reply_to is not None:
-                self._outbox.reply(origin.reply_to, commands.accepted(origin, f"j-{next(self._jobs)}", self._clock))
+            return
+        self._tell(Tick())
+        if self._under_way is under_way:
+            self._tell_progress(under_way, now)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -162,73 +182,51 @@ class Commands:
             raise CommandError("expired", "its deadline had passed before its turn came", retryable=True)
         if request.if_revision is not None and request.if_revision != desk.revision:
             raise CommandError("revision_conflict", f"the settings are at revision {desk.revision}", retryable=True)
-        log.info("command", **_known(cmd=request.origin.name, camera=request.origin.camera, id=request.origin.id))
-        match request.command:
-            case SetCamera(camera=camera, key=key, value=value):
-                self._set(request, desk, camera, key, value)
-            case ModelSwap(model=model, camera=camera):
-                self._swap(request, desk, model, camera)
-            case DeviceRestart(mode=mode):
-                self._refuse_if_lent(desk)
-                self._carry_out(request, transactions.DeviceRestart(desk, mode), {"mode": mode})
-            case DeviceRelease(for_s=for_s):
-                self._carry_out(request, transactions.DeviceRelease(desk, for_s), {"for_s": for_s})
-            case DeviceAcquire():
-                self._carry_out(request, transactions.DeviceAcquire(desk), {})
-
-    def _set(self, request: Request, desk: Desk, camera: str, key: str, value: bool | float) -> None:
-        settings = desk.settings
-        floor = settings.device.score_floor
-        if key == "threshold" and value < floor:
-            raise CommandError("out_of_range", f"the device itself drops scores below {floor:g}", field=key)
-        changed = _with_camera(settings, camera, key, value)
-        if request.dry_run:
-            self._succeed(request, {"revision": desk.revision})
+        origin = request.origin
+        log.info("command", **_known(cmd=origin.name, camera=origin.camera, id=origin.id))
+        proposal = self._look(request, desk)
+        if isinstance(proposal, Answer):
+            self._succeed(request, proposal.data)
             return
-        leaf = {f"cameras.{camera}.{key}": getattr(changed.cameras[camera], key)}
-        self._begin(request, Change(desk, Adopt(desk, changed, {}), leaf, persist=request.persist))
-
-    def _swap(self, request: Request, desk: Desk, model: str, camera: str | None) -> None:
-        settings = desk.settings
-        if model not in settings.models:
-            known = sorted(settings.models)
-            raise CommandError("model_not_found", f"no model '{model}'", field="args.model", allowed=known)
-        if camera is not None:
-            changed = _with_camera(settings, camera, "model", model)
-        else:
-            changed = settings.model_copy(update={"model": model})
-        if changed != settings:
-            # Whether a model runs shows on the device alone: without it nothing could be confirmed.
+        spec = COMMANDS.get(origin.name)
+        if proposal.device or (spec is not None and spec.device):
             self._refuse_if_lent(desk)
-        answer: dict[str, object] = {"model": model, "restart_required": False}
         if request.dry_run:
-            self._succeed(request, {**answer, "revision": desk.revision, "dry_run": True})
+            self._succeed(request, {**proposal.rehearsal, "dry_run": True})
             return
-        leaf = {"model" if camera is None else f"cameras.{camera}.model": model}
-        if changed == settings:
-            self._begin(request, Change(desk, Adopt(desk, settings, answer), leaf, persist=request.persist))
-            return
-        before = settings.model_of(camera) if camera is not None else settings.default_model
-        self._events.node("model_changing", **{"from": before, "to": model, "camera": camera})
-        swap = transactions.ModelSwap(desk, changed, model)
-        self._begin(request, Change(desk, swap, leaf, persist=request.persist), announced=True)
+        transaction = proposal.transaction()
+        if proposal.edit is not None:
+            transaction = Change(desk, transaction, proposal.edit, persist=request.persist)
+        if proposal.swap is not None:
+            self._events.node("model_changing", **proposal.swap)
+        self._under_way = under_way = _UnderWay(request, transaction, self._clock.monotonic(), proposal.swap)
+        try:
+            verdict = transaction.begin()
+        except CommandError:
+            self._under_way = None
+            raise
+        self._judge(under_way, verdict)
+
+    def _answer(self, request: Request, desk: Desk) -> None:
+        """A command that changes nothing waits for nobody."""
+        try:
+            answer = self._look(request, desk)
+            assert isinstance(answer, Answer), request.origin.name
+            self._succeed(request, answer.data)
+        except CommandError as error:
+            self._fail(request, error)
+
+    def _look(self, request: Request, desk: Desk) -> Answer | Proposal:
+        handler = self._handlers.get(type(request.command))
+        if handler is None:
+            raise CommandError("unknown_command", f"'{request.origin.name}' is not offered by this node")
+        return handler(request.command, desk)
 
     def _refuse_if_lent(self, desk: Desk) -> None:
         if desk.released:
             until = clock_time(desk.released_until, self._clock.wall())
             text = f"the device is lent to other programs until {until}; device.acquire takes it back"
             raise CommandError("device_unavailable", text, retryable=True)
-
-    def _carry_out(self, request: Request, transaction: Transaction, rehearsed: dict[str, object]) -> None:
-        """Begin the transaction, or with `dry_run` only say what would have been done."""
-        if request.dry_run:
-            self._succeed(request, {**rehearsed, "dry_run": True})
-        else:
-            self._begin(request, transaction)
-
-    def _begin(self, request: Request, transaction: Transaction, *, announced: bool = False) -> None:
-        self._under_way = _UnderWay(request, transaction, self._clock.monotonic(), announced)
-        self._judge(self._under_way, transaction.begin())
 
     def _judge(self, under_way: _UnderWay, verdict: Verdict | None) -> None:
         if verdict is None or self._under_way is not under_way:
@@ -237,20 +235,62 @@ class Commands:
         request = under_way.request
         if isinstance(verdict, Succeeded):
             self._succeed(request, verdict.data)
-            if under_way.announced and isinstance(request.command, ModelSwap):
+            if under_way.swap is not None:
                 took = round((self._clock.monotonic() - request.origin.received) * 1000)
-                to, camera = request.command.model, request.command.camera
-                self._events.node("model_changed", to=to, camera=camera, took_ms=took, by="cmd")
+                self._events.node("model_changed", **under_way.swap, took_ms=took, by="cmd")
         else:
-            self._fail(request, _error(verdict), rolled_back=isinstance(request.command, ModelSwap))
+            self._fail(request, _error(verdict), rolled_back=verdict.rolled_back)
+        if under_way.job is not None:
+            state = "ok" if isinstance(verdict, Succeeded) else "error"
+            self._publish_progress(under_way, under_way.job, state, "done" if state == "ok" else "failed")
+
+    def _tell_progress(self, under_way: _UnderWay, now: float) -> None:
+        """The first answer to what takes long, and then how far it is."""
+        origin = under_way.request.origin
+        if origin.reply_to is None:
+            return
+        if under_way.job is None:
+            if now - under_way.began <= ACCEPT_AFTER_S:
+                return
+            under_way.job = f"j-{next(self._jobs)}"
+            self._outbox.reply(origin.reply_to, commands.accepted(origin, under_way.job, self._clock))
+            under_way.told = now
+        elif now - under_way.told >= PROGRESS_S:
+            under_way.told = now
+            self._publish_progress(under_way, under_way.job, "running", under_way.transaction.step)
+
+    def _publish_progress(self, under_way: _UnderWay, job: str, state: str, step: str) -> None:
+        document = commands.progress(under_way.request.origin, job, state, step, self._clock)
+        self._outbox.reply(ReplyTo(self._topics.job(job)), document)
+
+    def _reread(self, _: Reload, desk: Desk) -> Proposal:
+        """SIGHUP: whole, and as far as a running daemon can follow."""
+        read = self._read
+        assert read is not None
+
+        def then(result: object) -> Transaction:
+            assert isinstance(result, Loaded)
+            changes = diff(desk.settings, result.settings).changes
+            pending = [".".join(change.path) for change in changes if change.reach in (Reach.BROKER, Reach.PROCESS)]
+            feasible = Difference(tuple(c for c in changes if c.reach not in (Reach.BROKER, Reach.PROCESS)))
+            told = {"restart_required": bool(pending), "pending": pending}
+            return _Reloading(desk, Reconfigure(desk, apply(feasible, desk.settings)), result, told)
+
+        return Proposal(lambda: After(desk, "reading the configuration files", read, then))
 
     def _succeed(self, request: Request, data: object) -> None:
+        if isinstance(request.command, Reload):
+            self._reloaded(data)
+            return
         reply = commands.ok(request.origin, data, self._clock)
         self._cache.store(request.origin, reply)
         if request.origin.reply_to is not None:
             self._outbox.reply(request.origin.reply_to, reply)
 
     def _fail(self, request: Request, error: CommandError, *, rolled_back: bool = False) -> None:
+        if isinstance(request.command, Reload):
+            self._not_reloaded(error)
+            return
         log.warning("command failed", cmd=request.origin.name, code=error.code, reason=str(error))
         reply = commands.error(request.origin, error, self._clock)
         if rolled_back:
@@ -260,6 +300,21 @@ class Commands:
         else:
             self._cache.store(request.origin, reply)
         self._answer_failure(request.origin, error, reply)
+
+    def _reloaded(self, data: object) -> None:
+        told = data if isinstance(data, dict) else {}
+        log.info("configuration read again", **told)
+        if told.get("pending"):
+            log.warning("a restart is needed for some of it", settings=told["pending"])
+        self._events.node("config_reloaded", **told)
+        self._reread_over()
+
+    def _not_reloaded(self, error: CommandError) -> None:
+        lines = str(error).splitlines()
+        for line in lines:
+            log.error("configuration rejected, the old one stays", reason=line)
+        self._events.node("config_rejected", code=error.code, reason="; ".join(lines)[:_MAX_REASON])
+        self._reread_over()
 
     def _refuse(self, origin: commands.Origin, error: CommandError) -> None:
         log.warning("message refused", topic=origin.topic, code=error.code, reason=str(error))
@@ -274,21 +329,39 @@ class Commands:
             self._desk.tell_settings()
 
 
+class _Reloading:
+    """The settings of files that were read again: when they run they are what `settings.reset` leads back to."""
+
+    def __init__(self, desk: Desk, inner: Transaction, loaded: Loaded, answer: Mapping[str, object]) -> None:
+        self._desk = desk
+        self._inner = inner
+        self._loaded = loaded
+        self._answer = answer
+
+    @property
+    def step(self) -> str:
+        return self._inner.step
+
+    def begin(self) -> Verdict | None:
+        return self._follow(self._inner.begin())
+
+    def on(self, event: TransactionEvent) -> Verdict | None:
+        return self._follow(self._inner.on(event))
+
+    def expire(self) -> Verdict:
+        return self._inner.expire()
+
+    def _follow(self, verdict: Verdict | None) -> Verdict | None:
+        if not isinstance(verdict, Succeeded):
+            return verdict
+        self._desk.reloaded(self._loaded)
+        self._desk.show_settings()
+        return Succeeded({**verdict.data, **self._answer})
+
+
 def _known(**facts: str | None) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
 def _error(refused: Refused) -> CommandError:
     return CommandError(refused.code, refused.message, field=refused.field, retryable=refused.retryable)
-
-
-def _with_camera(settings: Settings, camera: str, key: str, value: object) -> Settings:
-    """The settings with one value of one camera changed, validated; CommandError if it cannot be."""
-    entry = settings.cameras.get(camera)
-    if entry is None:
-        raise CommandError("unknown_camera", f"no camera '{camera}'", allowed=sorted(settings.cameras))
-    try:
-        changed = CameraSettings.model_validate({**entry.model_dump(), key: value})
-    except ValidationError as fault:
-        raise CommandError("out_of_range", fault.errors(include_input=False)[0]["msg"], field=key) from None
-    return settings.model_copy(update={"cameras": {**settings.cameras, camera: changed}})

@@ -6,6 +6,7 @@ import queue
 import threading
 from dataclasses import dataclass
 
+from hailod.control.errands import ErrandDone
 from hailod.control.saver import SaverEvent
 from hailod.device.events import LinkEvent
 from hailod.device.flight import FlightEvent
@@ -24,7 +25,24 @@ class Quit:
     reason: str
 
 
-Event = Inbound | LinkState | HostEvent | FlightEvent | LinkEvent | CameraState | ModelTrouble | SaverEvent | Quit
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the configuration files again."""
+
+
+Event = (
+    Inbound
+    | LinkState
+    | HostEvent
+    | FlightEvent
+    | LinkEvent
+    | CameraState
+    | ModelTrouble
+    | SaverEvent
+    | ErrandDone
+    | Reload
+    | Quit
+)
 
 
 class Inbox:

@@ -7,28 +7,35 @@ routes, rules and wanted models.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 
 from hailod.clock import Clock
+from hailod.config.load import Loaded
 from hailod.config.model import Settings
+from hailod.config.store import Edit, Overrides
 from hailod.control.birth import Birth, Step
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
 from hailod.control.conditions import Conditions
 from hailod.control.device import DeviceNews
+from hailod.control.errands import ErrandDone, Errands
 from hailod.control.events import Events
-from hailod.control.inbox import Event, Inbox, Quit
+from hailod.control.inbox import Event, Inbox, Quit, Reload
 from hailod.control.lending import Lending
+from hailod.control.lineup import Lineup, PlanModel
 from hailod.control.reports import Reports
 from hailod.control.saver import Saver, SaverEvent, StateSaved, StateUnsaved
 from hailod.control.timekeeping import Timekeeping
 from hailod.control.vigil import Vigil
+from hailod.control.workbench import FindModel, Workbench
 from hailod.device.events import DeviceUp, LinkEvent, ModelReady, ModelUnloaded
 from hailod.device.flight import Drained, SessionFailed
 from hailod.device.spawner import HostExited, HostFailed, HostMessage, HostStarted, HostStopped
+from hailod.errors import CommandError
 from hailod.geometry import View
 from hailod.health import Code, Health, Transition
 from hailod.logs import Level
@@ -45,6 +52,9 @@ from hailod.worker import Worker
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
+# So long after its reply the daemon ends to be started anew, and why, in words that are no signal's.
+RESTART_AFTER_S = 0.5
+RESTART = "a restart was asked for over MQTT"
 # Events taken between two looks at the clocks.
 BURST = 200
 # A broker that starts together with us gets so long.
@@ -57,6 +67,10 @@ _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
 
 def _always() -> bool:
     return True
+
+
+def _nowhere(*_: object) -> NoReturn:
+    raise CommandError("forbidden", "this hailod was not started from files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +93,13 @@ class Parts:
     hold: Callable[[], None]
     # Whether the wall clock is set.
     clock_synced: Callable[[], bool] = _always
+    # What takes time and must not be waited for: the files of a model, of the configuration, of a model to be added.
+    plan_model: PlanModel = _nowhere
+    reload: Callable[[Overrides], Loaded] = _nowhere
+    find_model: FindModel = _nowhere
 
 
-class Control:
+class Control(Workbench):
     """The control thread's work; also the desk at which commands are carried out."""
 
     def __init__(
@@ -93,17 +111,28 @@ class Control:
         *,
         revision: int = 1,
         discarded: Sequence[str] = (),
+        files: Settings | None = None,
     ) -> None:
-        """`revision` is that of the settings; `discarded` tells what of those set over MQTT was left out of them."""
+        """`revision` is that of the settings; `discarded` tells what of those set over MQTT was left out of them, and
+        `files` are the settings without those."""
+        super().__init__(
+            lineup=Lineup(parts.engine, settings, plans, parts.plan_model),
+            errands=Errands(parts.clock, parts.inbox.put),
+            engine=parts.engine,
+            cameras=parts.cameras,
+            reports=parts.reports,
+            saver=parts.saver,
+            find_model=parts.find_model,
+            files=files or settings,
+        )
         self._settings = settings
-        self._plans = plans
         self._parts = parts
         self._commands = commands
         self._revision = revision
         self._discarded = discarded
         self._discarded_over: float | None = None
-        self._beside: str | None = None
         self._quit: str | None = None
+        self._quit_at: float | None = None
         self._watchdog_s: float | None = None
         self._next_watchdog = 0.0
         self._next_metrics = 0.0
@@ -139,7 +168,7 @@ class Control:
         reports = parts.reports
         reports.info(self._settings)
         reports.discovery(self._settings)
-        reports.models(self._plans)
+        reports.models(self._lineup.plans)
         reports.settings(self._settings, self._revision)
         reports.health()
 
@@ -180,14 +209,26 @@ class Control:
                 self._commands.receive(event, self)
             case LinkState():
                 self._broker(event)
-            case ModelTrouble():
-                self._device.trouble(event)
-            case StateSaved() | StateUnsaved():
-                self._saver(event)
+            case ModelTrouble() | ErrandDone() | StateSaved() | StateUnsaved() | Reload():
+                self._own_event(event)
             case Quit(reason=reason):
                 self._quit = reason
             case _:
                 self._device_event(event)
+
+    def _own_event(self, event: ModelTrouble | ErrandDone | SaverEvent | Reload) -> None:
+        """What the daemon's other threads report."""
+        match event:
+            case ModelTrouble():
+                self._device.trouble(event)
+                self._commands.device_event(event)
+            case ErrandDone():
+                self._lineup.learn(event)
+                self._commands.device_event(event)
+            case StateSaved() | StateUnsaved():
+                self._saver(event)
+            case Reload():
+                self._reload()
 
     def _device_event(self, event: LinkEvent) -> None:
         """What the engine reports about device and models."""
@@ -198,7 +239,7 @@ class Control:
                 self._parts.reports.info(self._settings)
                 self._parts.reports.discovery(self._settings)
             case ModelReady() | ModelUnloaded():
-                self._parts.reports.models(self._plans)
+                self._parts.reports.models(self._lineup.plans)
         self._commands.device_event(event)
 
     def tick(self, now: float) -> None:
@@ -220,6 +261,8 @@ class Control:
             self._discarded_over = None
             self._note(parts.health.clear(Code.STATE_DISCARDED))
         self._device.tick(now)
+        if self._quit_at is not None and now >= self._quit_at:
+            self._quit = self._quit or RESTART
         self._quit = self._quit or self._vigil.look(parts.watched())
         late = [worker.name for worker in parts.watched() if worker.late]
         if late:
@@ -245,15 +288,8 @@ class Control:
     def revision(self) -> int:
         return self._revision
 
-    def in_service(self, model: str) -> bool:
-        return model in self._parts.engine.in_service
-
-    def all_in_service(self) -> bool:
-        return self._parts.engine.in_service >= self._parts.engine.wanted
-
-    def load_beside(self, model: str | None) -> None:
-        self._beside = model
-        self._want()
+    def daemon_restart(self) -> None:
+        self._quit_at = self._parts.clock.monotonic() + RESTART_AFTER_S
 
     def device_restart(self, mode: str) -> None:
         self._parts.engine.restart(mode)
@@ -274,15 +310,20 @@ class Control:
 
     def adopt(self, settings: Settings) -> int:
         self._revision += 1
-        found_otherwise = settings.mqtt != self._settings.mqtt
+        before, reports = self._settings, self._parts.reports
         self._parts.saver.note(self._revision)
+        self._lineup.adopt(settings)
         self.apply(settings)
-        if found_otherwise:
-            self._parts.reports.discovery(settings)
+        if settings.cameras.keys() != before.cameras.keys():
+            reports.info(settings)
+        if settings.mqtt != before.mqtt or settings.cameras.keys() != before.cameras.keys():
+            reports.discovery(settings)
+        if settings.models != before.models:
+            reports.models(self._lineup.plans)
         return self._revision
 
-    def keep(self, values: Mapping[str, object]) -> int | None:
-        return self._parts.saver.keep(values, self._revision)
+    def keep(self, edit: Edit) -> int | None:
+        return self._parts.saver.keep(edit, self._revision)
 
     def show_settings(self) -> None:
         self._parts.reports.settings(self._settings, self._revision, lent=self.released)
@@ -297,7 +338,7 @@ class Control:
         parts.set_log_level(settings.log_level)
         parts.publisher.configure(settings.mqtt.detections_max_hz)
         parts.engine.configure(settings.device, settings.pipeline)
-        self._want()
+        self.want()
         rules = {
             name: CameraRules(
                 View(camera.crop, camera.rotate, camera.flip),
@@ -324,12 +365,15 @@ class Control:
             reports.repeat_states()
             reports.metrics(self._settings)
 
-    def _want(self) -> None:
-        names = {model for name in self._settings.cameras if (model := self._settings.model_of(name))}
-        if self._beside is not None:
-            names.add(self._beside)
-        self._parts.engine.want({name: self._plans[name] for name in sorted(names)})
+    def models_wanted(self, names: Collection[str]) -> None:
         self._device.configure(self._settings.device, names)
+
+    def _reload(self) -> None:
+        """The files are to be read again; what of them needs more than this process can do is told."""
+        notifier = self._parts.notifier
+        notifier.reloading()
+        overrides = self._parts.saver.overrides
+        self._commands.reload(self, lambda: self._parts.reload(overrides), over=notifier.ready)
 
     def _look_at_clock(self) -> None:
         if not self._time.look():

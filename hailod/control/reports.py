@@ -110,6 +110,10 @@ class Reports:
 
     def health(self) -> None:
         """`N/health`: the outbox keeps back what has not changed for a minute."""
+        self._outbox.state(self._topics.health, self.health_document(), HEALTH)
+
+    def health_document(self) -> payloads.Payload:
+        """What `N/health` says now."""
         snapshot = self._health.snapshot()
         reasons = _first([reason.document(self._timeline.wall) for reason in snapshot.reasons], REASON_BYTES)
         document = payloads.health(
@@ -125,7 +129,7 @@ class Reports:
         if more := snapshot.hidden + len(snapshot.reasons) - len(reasons):
             document["more"] = more
         books = self._engine.mailboxes.snapshot()
-        self._outbox.state(self._topics.health, {**document, "frames": _books(books)}, HEALTH)
+        return {**document, "frames": _books(books)}
 
     def settings(self, settings: Settings, revision: int, *, lent: bool = False, pending: str | None = None) -> None:
         """`N/settings` and every `C/settings`."""
@@ -134,6 +138,7 @@ class Reports:
             revision=revision,
             model=default,
             batch_size=settings.models[default].batch_size if default else None,
+            max_delay_ms=settings.models[default].max_delay_ms if default else None,
             log_level=settings.log_level,
             lent=lent,
             pending=pending,
@@ -164,6 +169,10 @@ class Reports:
 
     def models(self, plans: Mapping[str, ModelPlan]) -> None:
         """`N/models`: what is configured, and what of it is loaded."""
+        self._outbox.state(self._topics.models, self.models_document(plans))
+
+    def models_document(self, plans: Mapping[str, ModelPlan]) -> payloads.Payload:
+        """What `N/models` says now."""
         sessions = self._engine.sessions
         arch = str(self._engine.link.identity.get("arch") or "") or None
         entries = []
@@ -181,7 +190,7 @@ class Reports:
                     bytes=_size(plan.path),
                 )
             )
-        self._outbox.state(self._topics.models, payloads.models(entries))
+        return payloads.models(entries)
 
     def metrics(self, settings: Settings) -> None:
         """`N/metrics`: what happened since the last time."""

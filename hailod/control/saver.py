@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
 from hailod.clock import Clock
-from hailod.config.store import Overrides, Store, StoreError
+from hailod.config.store import Edit, Overrides, Store, StoreError
 from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -83,11 +83,17 @@ class Saver:
         """Begin; the first thing is to see that the folder is there and may be written to."""
         self.worker.start()
 
-    def keep(self, values: Mapping[str, object], revision: int) -> int | None:
-        """Write `values` over what is kept. An event with at least the ticket that is returned tells what became of it;
+    @property
+    def overrides(self) -> Overrides:
+        """What is to be on the disk."""
+        with self._changed:
+            return self._newest
+
+    def keep(self, edit: Edit, revision: int) -> int | None:
+        """Make `edit` to what is kept. An event with at least the ticket that is returned tells what became of it;
         None: all of it is on the disk already."""
         with self._changed:
-            newest = self._newest.changed(values, revision)
+            newest = self._newest.changed(edit, revision)
             if newest == self._newest == self._saved:
                 return None
             self._newest = newest

@@ -6,45 +6,76 @@ if it fails they go on running, and the verdict says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from hailod.config.model import Settings
+from hailod.config.store import Edit
+from hailod.control.errands import ErrandDone
 from hailod.control.saver import SaverEvent, StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, LinkEvent, ModelFailed, ModelReady
 from hailod.device.statuses import Fault
+from hailod.errors import CommandError, HailodError, ModelError
+from hailod.pipeline.results import ModelTrouble
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The change is made; `data` goes into the reply."""
+    """The change is made; `data` goes into the reply. `edit`: what is to be kept of it, where only it knows."""
 
     data: dict[str, object] = field(default_factory=dict)
+    edit: Edit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed, and things may be looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The change is not made and the old settings run; `code` is of the interface's closed list."""
+    """The change is not made and the old settings run; `code` is of the interface's closed list. `rolled_back`: it was
+    begun, and what was there before runs again."""
 
     code: str
     message: str
     field: str | None = None
     retryable: bool = False
+    rolled_back: bool = False
 
 
 Verdict = Succeeded | Refused
-TransactionEvent = LinkEvent | SaverEvent
+TransactionEvent: TypeAlias = LinkEvent | SaverEvent | ErrandDone | ModelTrouble | Tick
 
 
 class Desk(Protocol):
     """What a transaction may do and ask."""
 
-    def in_service(self, model: str) -> bool:
-        """Whether the model is loaded and takes frames."""
+    def errand(self, work: Callable[[], object]) -> int:
+        """Have something done that takes time; `ErrandDone` with the ticket that is returned tells its outcome."""
 
-    def load_beside(self, model: str | None) -> None:
-        """Have this model loaded beside those that the settings want; None: only those."""
+    def draft(self, settings: Settings) -> int | None:
+        """Have the files read of models that these settings have otherwise; returns the ticket of that errand, or None
+        where no file need be read."""
+
+    def stage(self, settings: Settings) -> None:
+        """Have the models of these settings in service beside those of the running ones."""
+
+    @property
+    def staged(self) -> bool:
+        """Whether they are, just as these settings say."""
+
+    def adopt(self, settings: Settings) -> int:
+        """Make the settings the running ones; returns their revision. They are published by `show_settings`. The models
+        of those before stay in service until `settle`."""
+
+    def settle(self) -> None:
+        """Have the models of the running settings in service, and no others."""
+
+    def proven(self, models: Collection[str]) -> bool | None:
+        """Whether each of these models has completed an inference as it is in service now; None: no frames come in
+        that could show it."""
 
     @property
     def settings(self) -> Settings:
@@ -54,12 +85,9 @@ class Desk(Protocol):
     def revision(self) -> int:
         """Its number."""
 
-    def adopt(self, settings: Settings) -> int:
-        """Make the settings the running ones; returns their revision. They are published by `show_settings`."""
-
-    def keep(self, values: Mapping[str, object]) -> int | None:
-        """Have `values`, by their dotted path, survive a restart; returns the ticket that a `SaverEvent` will name, or
-        None where they are on the disk already."""
+    def keep(self, edit: Edit) -> int | None:
+        """Have `edit` survive a restart; returns the ticket that a `SaverEvent` will name, or None where it is all on
+        the disk already."""
 
     def show_settings(self) -> None:
         """Publish the running settings where they are not the published ones."""
@@ -88,6 +116,10 @@ class Desk(Protocol):
 class Transaction(Protocol):
     """One change under way."""
 
+    @property
+    def step(self) -> str:
+        """What is being done, for people."""
+
     def begin(self) -> Verdict | None:
         """Take the first step; a verdict if it was also the last."""
 
@@ -101,17 +133,21 @@ class Transaction(Protocol):
 class Change:
     """One transaction that changes settings, and then their way to the disk; the settings are told when that is over.
 
-    `values` are the leaves that it sets. What is applied stays applied, whatever the disk says: then the answer has
-    `persisted: false` and the reason. With `persist` false they are not kept on purpose.
+    `edit` is what is to be kept of it. What is applied stays applied, whatever the disk says: then the answer has
+    `persisted: false` and the reason. With `persist` false it is not kept on purpose.
     """
 
-    def __init__(self, desk: Desk, inner: Transaction, values: Mapping[str, object], *, persist: bool) -> None:
+    def __init__(self, desk: Desk, inner: Transaction, edit: Edit, *, persist: bool) -> None:
         self._desk = desk
         self._inner = inner
-        self._values = values
+        self._edit = edit
         self._persist = persist
         self._done: Succeeded | None = None
         self._ticket = 0
+
+    @property
+    def step(self) -> str:
+        return self._inner.step if self._done is None else "writing it to the disk"
 
     def begin(self) -> Verdict | None:
         return self._follow(self._inner.begin())
@@ -135,7 +171,7 @@ class Change:
         if not isinstance(verdict, Succeeded):
             return verdict
         self._done = verdict
-        ticket = self._desk.keep(self._values) if self._persist else None
+        ticket = self._desk.keep(verdict.edit or self._edit) if self._persist else None
         if ticket is None:
             return self._end(persisted=self._persist)
         self._ticket = ticket
@@ -147,18 +183,18 @@ class Change:
         return Succeeded({**self._done.data, **outcome})
 
 
-class Adopt:
-    """Settings that take effect at once, if they are others; `answer` goes into the reply."""
+class Act:
+    """Something that is done at once and cannot fail."""
 
-    def __init__(self, desk: Desk, settings: Settings, answer: Mapping[str, object]) -> None:
-        self._desk = desk
-        self._settings = settings
+    step = "doing it"
+
+    def __init__(self, act: Callable[[], object], answer: Mapping[str, object]) -> None:
+        self._act = act
         self._answer = answer
 
     def begin(self) -> Verdict:
-        same = self._settings == self._desk.settings
-        revision = self._desk.revision if same else self._desk.adopt(self._settings)
-        return Succeeded({**self._answer, "revision": revision})
+        self._act()
+        return Succeeded(dict(self._answer))
 
     def on(self, event: TransactionEvent) -> None:
         """It was over when it began."""
@@ -167,48 +203,57 @@ class Adopt:
         return Refused("timeout", "it was not begun")
 
 
-class ModelSwap:
-    """Load the new model beside the old one, switch between two frames, drop the old one."""
+class After:
+    """An errand, and then the transaction that its result makes. That may raise CommandError."""
 
-    def __init__(self, desk: Desk, settings: Settings, model: str) -> None:
+    def __init__(
+        self, desk: Desk, step: str, work: Callable[[], object], then: Callable[[object], Transaction]
+    ) -> None:
         self._desk = desk
-        self._settings = settings
-        self._model = model
+        self._step = step
+        self._work = work
+        self._then = then
+        self._ticket = 0
+        self._next: Transaction | None = None
 
-    def begin(self) -> Verdict | None:
-        if self._desk.in_service(self._model):
-            return self._switch(0.0)
-        self._desk.load_beside(self._model)
-        return None
+    @property
+    def step(self) -> str:
+        return self._step if self._next is None else self._next.step
+
+    def begin(self) -> None:
+        self._ticket = self._desk.errand(self._work)
 
     def on(self, event: TransactionEvent) -> Verdict | None:
-        match event:
-            case ModelReady() if event.session.spec.name == self._model:
-                return self._switch(event.took_ms) if self._desk.in_service(self._model) else None
-            case ModelFailed(name=name, error=error) if name == self._model:
-                return self._back(Refused("model_incompatible", str(error), "args.model"))
-            case DeviceDown(text=text):
-                return self._back(Refused("device_unavailable", f"the device failed: {text}", retryable=True))
-        return None
+        if self._next is not None:
+            return self._next.on(event)
+        if not isinstance(event, ErrandDone) or event.ticket != self._ticket:
+            return None
+        if event.error is not None:
+            return refused(event.error)
+        try:
+            self._next = self._then(event.result)
+            return self._next.begin()
+        except CommandError as error:
+            return refused(error)
 
-    def expire(self) -> Refused:
-        return self._back(Refused("timeout", f"model '{self._model}' was not ready in time", retryable=True))
+    def expire(self) -> Verdict:
+        if self._next is not None:
+            return self._next.expire()
+        return Refused("timeout", f"{self._step} takes longer; it goes on, ask again later", retryable=True)
 
-    def _switch(self, gap_ms: float) -> Succeeded:
-        revision = self._desk.adopt(self._settings)
-        self._desk.load_beside(None)
-        # While a model is configured the device host cannot answer for the others: that is the gap.
-        return Succeeded(
-            {"model": self._model, "revision": revision, "restart_required": False, "gap_ms": round(gap_ms, 1)}
-        )
 
-    def _back(self, refusal: Refused) -> Refused:
-        self._desk.load_beside(None)
-        return refusal
+def refused(error: HailodError) -> Refused:
+    """An error as a verdict; what is wrong with a model's file is the model's."""
+    if isinstance(error, CommandError):
+        return Refused(error.code, str(error), error.field, error.retryable)
+    code = getattr(error, "code", "model_incompatible" if isinstance(error, ModelError) else "internal")
+    return Refused(code, str(error), retryable=getattr(error, "retryable", False))
 
 
 class DeviceRestart:
     """Bring the device back to service from the start; done when every wanted model takes frames again."""
+
+    step = "waiting for the device to serve again"
 
     def __init__(self, desk: Desk, mode: str) -> None:
         self._desk = desk
@@ -235,6 +280,8 @@ class DeviceRestart:
 class DeviceRelease:
     """Lend the device to other programs; done when the device host is gone. Of a device that is lent already only the
     time is set anew."""
+
+    step = "waiting for the device to be free"
 
     def __init__(self, desk: Desk, for_s: float) -> None:
         self._desk = desk
@@ -267,6 +314,8 @@ class DeviceRelease:
 class DeviceAcquire:
     """Take the device back; done when every wanted model takes frames again. A device that another program holds ends
     the wait with a refusal, and is tried again until it is free."""
+
+    step = "waiting for the device to be had"
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

@@ -55,7 +55,7 @@ class ThermalChanged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelReady:
-    """A model is configured and takes frames."""
+    """A model is configured and takes frames. `took_ms`: for so long nothing was sent to the device."""
 
     session: Session
     took_ms: float

@@ -2,8 +2,9 @@
 
 Loading and configuring hold the host's GIL and with it every callback, so what is in flight is let home first and
 nothing is sent meanwhile. Unloading does not, and concerns only the model itself. A model that was refused is not
-asked for again until its file changes, its time has come or somebody wants it anew. Driven by the link, on the control
-thread.
+asked for again until its file changes, its time has come or somebody wants it anew. A model that is wanted differently
+is loaded once more beside itself, and what there was serves until that has been configured. Driven by the link, on the
+control thread.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class _Request:
     key: int
     message: Message
     spec: ModelSpec | None = None
+    # Of an unload: what must have come home first.
+    session: Session | None = None
     sent: bool = False
     began: float = 0.0
     allowed: float = 0.0
@@ -74,6 +77,8 @@ class Loader:
         self._refused: dict[str, _Refusal] = {}
         self._reload: set[str] = set()
         self._sessions: dict[str, Session] = {}
+        # What another session of the same model has taken the place of.
+        self._replaced: list[Session] = []
         self._request: _Request | None = None
         self._bound: tuple[ModelTensors, SlotPool] | None = None
 
@@ -82,7 +87,6 @@ class Loader:
         wanted = {spec.name: spec for spec in specs}
         kept = [name for name in self._refused if wanted.get(name) == self._wanted.get(name)]
         self._refused = {name: self._refused[name] for name in kept}
-        self._reload |= {n for n, session in self._sessions.items() if n in wanted and wanted[n] != session.spec}
         self._wanted = wanted
 
     def configure(self, settings: DeviceSettings) -> None:
@@ -116,7 +120,7 @@ class Loader:
     @property
     def sessions(self) -> tuple[Session, ...]:
         """All that are on the device."""
-        return tuple(self._sessions.values())
+        return (*self._sessions.values(), *self._replaced)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -151,11 +155,12 @@ class Loader:
             self._request = self._next()
             if self._request is None:
                 return
+            self._request.began = now
             if self._request.kind != "unload":
                 self._flight.accept(False)
         request = self._request
         if not request.sent and self._is_home(request):
-            request.sent, request.began = True, now
+            request.sent = True
             self._allow(request, now)
             self._send(request.message, ())
 
@@ -178,6 +183,9 @@ class Loader:
             batch = max(1, min(request.spec.batch_size, queue))
             window = max(1, min(2 * batch, queue))
             session = Session(request.spec, request.key, generation, tensors, pool, batch, window)
+            if (before := self._sessions.pop(request.name, None)) is not None:
+                self._replaced.append(before)
+                self._reload.discard(request.name)
             self._sessions[request.name] = session
             self._resume()
             self._emit(ModelReady(session, round((now - request.began) * 1000, 1)))
@@ -202,6 +210,7 @@ class Loader:
         self._request = None
         self._unbind()
         self._sessions.clear()
+        self._replaced.clear()
         self._reload.clear()
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -210,18 +219,19 @@ class Loader:
         """Whether nothing is in flight any more that the request would disturb."""
         if request.kind != "unload":
             return self._flight.empty
-        session = self._sessions.get(request.name)
-        return session is None or session.key != request.key or not self._flight.frames(session)
+        return request.session is None or not self._flight.frames(request.session)
 
     def _next(self) -> _Request | None:
-        for name, session in self._sessions.items():
-            if name not in self._wanted or name in self._reload:
-                self._flight.condemn(session)
-                return _Request("unload", name, session.key, {"type": "unload", "model": session.key})
+        gone = [session for name, session in self._sessions.items() if name not in self._wanted or name in self._reload]
+        for session in (*self._replaced, *gone):
+            self._flight.condemn(session)
+            message: Message = {"type": "unload", "model": session.key}
+            return _Request("unload", session.spec.name, session.key, message, session=session)
         for name, spec in self._wanted.items():
-            if name not in self._sessions and name not in self._refused:
+            serving = self._sessions.get(name)
+            if (serving is None or serving.spec != spec) and name not in self._refused:
                 key = next(self._keys)
-                message: Message = {
+                message = {
                     "type": "load",
                     "model": key,
                     "path": str(spec.path),
@@ -267,6 +277,7 @@ class Loader:
 
     def _unloaded(self, request: _Request) -> None:
         self._resume()
+        self._replaced = [session for session in self._replaced if session.key != request.key]
         session = self._sessions.get(request.name)
         if session is not None and session.key == request.key:
             self._reload.discard(request.name)

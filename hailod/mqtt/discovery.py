@@ -17,6 +17,8 @@ from hailod.mqtt.topics import Topics
 NODE_EVENTS = (
     "clock_jumped",
     "command_failed",
+    "config_rejected",
+    "config_reloaded",
     "device_acquired",
     "device_lost",
     "device_recovered",

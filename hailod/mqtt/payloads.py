@@ -171,6 +171,7 @@ def settings(
     model: str | None,
     batch_size: int | None,
     log_level: str,
+    max_delay_ms: float | None = None,
     lent: bool = False,
     pending: str | None = None,
 ) -> Payload:
@@ -180,6 +181,7 @@ def settings(
         "revision": revision,
         "model": model,
         "batch_size": batch_size,
+        "max_delay_ms": number(max_delay_ms),
         "log_level": log_level,
         "device": "OFF" if lent else "ON",
         "pending": pending,

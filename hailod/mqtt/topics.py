@@ -118,6 +118,10 @@ class Topics:
         """Where the reply goes when the request names no place of its own."""
         return f"{self.base}/reply/{command}"
 
+    def job(self, job: str) -> str:
+        """How far a command is that was accepted as `job`."""
+        return f"{self.base}/job/{job}"
+
     @property
     def response_prefixes(self) -> tuple[str, ...]:
         """What a request's Response Topic must begin with."""

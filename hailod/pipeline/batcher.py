@@ -8,6 +8,10 @@ could have run it. So batches are not waited for, they form by themselves while 
     less than a batch waits                      send it just before the device runs dry: when the predicted end of
                                                  what is on the device is no further away than the time that a batch
                                                  takes from here to the device. Until then a fuller batch may form.
+    and the user allows a delay                  wait for a full batch until frames have waited for so long, although
+                                                 the device is idle. Nothing is gained by that but fewer and fuller
+                                                 batches, for models that are much quicker in batches; so it is 0
+                                                 unless somebody asks for it.
 
 The window is two batches. With one the device idles while the host turns round; with more nothing is gained but
 latency, since frames grow old on the device instead of being superseded in the mailbox. For a batch size of 1 every
@@ -23,7 +27,8 @@ class Situation(NamedTuple):
     """What the rule looks at. Counts are frames, times seconds.
 
     `dry_in`: predicted time until the device has finished everything it holds, 0 when it is idle.
-    `turnaround`: measured time from taking frames to their arrival at the device.
+    `turnaround`: measured time from taking frames to their arrival at the device. `waited`: how long a partial batch
+    has waited, `max_delay`: how long it may, for more frames alone.
     """
 
     waiting: int
@@ -31,6 +36,8 @@ class Situation(NamedTuple):
     batch_size: int
     dry_in: float
     turnaround: float
+    waited: float = 0.0
+    max_delay: float = 0.0
 
 
 class Send(NamedTuple):
@@ -52,7 +59,7 @@ def decide(situation: Situation) -> Send | Wait:
         return Wait(None)
     if batch == situation.batch_size:
         return Send(batch)
-    slack = situation.dry_in - situation.turnaround
+    slack = max(situation.dry_in - situation.turnaround, situation.max_delay - situation.waited)
     return Send(batch) if slack <= 0 else Wait(slack)
 
 

@@ -35,6 +35,8 @@ class Dispatcher:
         self._service = Service()
         self._cap = RateCap()
         self._bad_pictures = 0
+        # By model: since when less than a batch waits. The dispatcher's thread alone.
+        self._partial_since: dict[str, float] = {}
         self._pool: ThreadPoolExecutor | None = None
         self.worker = Worker("dispatcher", self._run, clock)
 
@@ -99,15 +101,18 @@ class Dispatcher:
 
     def _situation(self, lane: Lane, lanes: Sequence[Lane], room: int) -> Situation:
         waiting, batch_size = self._mailboxes.pending(lane.name), lane.session.batch_size
-        dry_in = 0.0
-        if 0 < waiting < batch_size:
-            now = self._clock.monotonic()
-            dry_in = sum(each.pace.dry_in(now, self._flight.frames(each.session)) for each in lanes)
-        return Situation(waiting, room, batch_size, dry_in, lane.pace.turnaround)
+        if not 0 < waiting < batch_size:
+            self._partial_since.pop(lane.name, None)
+            return Situation(waiting, room, batch_size, 0.0, lane.pace.turnaround)
+        now = self._clock.monotonic()
+        dry_in = sum(each.pace.dry_in(now, self._flight.frames(each.session)) for each in lanes)
+        waited = now - self._partial_since.setdefault(lane.name, now)
+        return Situation(waiting, room, batch_size, dry_in, lane.pace.turnaround, waited, lane.max_delay)
 
     def _send(self, service: Service, lane: Lane, frames: int) -> bool:
         """Take, prepare and submit one batch; says whether anything was taken."""
         taken = self._clock.monotonic()
+        self._partial_since.pop(lane.name, None)
         items = self._mailboxes.take(lane.name, frames, per_camera=lane.per_camera, max_age=service.max_frame_age)
         if not items:
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -58,6 +58,8 @@ class ModelPlan:
     manifest: Manifest
     batch_size: int = 1
     per_camera: int = 1
+    # Seconds that frames may wait for a batch to fill.
+    max_delay: float = 0.0
 
 
 class Engine:
@@ -177,6 +179,7 @@ class Engine:
         self._unusable = {name for name in self._unusable if plans.get(name) == self._plans.get(name)}
         self._plans = dict(plans)
         self._relink()
+        self._refit()
         self._serve()
 
     def set_cameras(self, cameras: Mapping[str, CameraRules], routes: Mapping[str, tuple[str, ...]]) -> None:
@@ -187,6 +190,16 @@ class Engine:
         self._serve()
         for camera, models in routes.items():
             self.mailboxes.route(camera, models)
+
+    def serves(self, plan: ModelPlan) -> bool:
+        """Whether the model is in service just as `plan` says."""
+        lane = self._lanes.get(plan.name)
+        return lane is not None and lane.session.spec == self._spec(plan) and lane.manifest == plan.manifest
+
+    def delivers(self, model: str) -> bool:
+        """Whether the model, as it is in service now, has completed an inference."""
+        lane = self._lanes.get(model)
+        return lane is not None and self.flight.delivering_since(lane.session) is not None
 
     def restart(self, mode: str) -> None:
         """`soft`: configure every model anew; `reset`: a new host process."""
@@ -233,11 +246,25 @@ class Engine:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _relink(self) -> None:
-        self.link.want(
-            ModelSpec(plan.name, plan.path, plan.batch_size, self._device.score_floor)
-            for plan in self._plans.values()
-            if plan.name not in self._unusable
-        )
+        self.link.want(self._spec(plan) for plan in self._plans.values() if plan.name not in self._unusable)
+
+    def _spec(self, plan: ModelPlan) -> ModelSpec:
+        return ModelSpec(plan.name, plan.path, plan.batch_size, self._device.score_floor)
+
+    def _refit(self) -> None:
+        """What of the plans the device need not know takes effect at once."""
+        for name, lane in list(self._lanes.items()):
+            plan = self._plans.get(name)
+            if plan is None or plan.path != lane.session.spec.path:
+                continue
+            if plan.manifest == lane.manifest:
+                self._lanes[name] = replace(lane, per_camera=plan.per_camera, max_delay=plan.max_delay)
+                continue
+            try:
+                self._lanes[name] = self._lane(plan, lane.session)
+            except ModelError as error:
+                # What serves goes on serving; whoever wanted it otherwise is told.
+                self._on_event(ModelFailed(name, DeviceRejected(str(error))))
 
     def _serve(self) -> None:
         service = Service(
@@ -275,7 +302,8 @@ class Engine:
             Preparer(picture, resize=manifest.resize, align=manifest.align, pad=manifest.pad)
             for _ in range(self._pipeline.prep_workers)
         )
-        return Lane(plan.name, session, manifest, make_decoder(manifest, session.tensors), preparers, plan.per_camera)
+        decoder = make_decoder(manifest, session.tensors)
+        return Lane(plan.name, session, manifest, decoder, preparers, plan.per_camera, plan.max_delay)
 
 
 def _note_lost(error: InferenceError) -> None:

@@ -26,6 +26,7 @@ class Lane:
     decoder: Decoder
     preparers: tuple[Preparer, ...]
     per_camera: int = 1
+    max_delay: float = 0.0
     pace: Pace = field(default_factory=Pace)
 
     def label(self, class_id: int) -> str:

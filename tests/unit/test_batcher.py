@@ -18,6 +18,10 @@ from hailod.pipeline.batcher import Pace, RateCap, Send, Situation, Wait, decide
         (Situation(waiting=3, room=16, batch_size=8, dry_in=0.0, turnaround=0.001), Send(3)),
         (Situation(waiting=3, room=16, batch_size=8, dry_in=0.004, turnaround=0.001), Wait(pytest.approx(0.003))),
         (Situation(waiting=3, room=16, batch_size=8, dry_in=0.001, turnaround=0.001), Send(3)),
+        (Situation(3, 16, 8, dry_in=0.0, turnaround=0.0, waited=0.002, max_delay=0.01), Wait(pytest.approx(0.008))),
+        (Situation(3, 16, 8, dry_in=0.0, turnaround=0.0, waited=0.01, max_delay=0.01), Send(3)),
+        (Situation(8, 16, 8, dry_in=0.0, turnaround=0.0, waited=0.002, max_delay=0.01), Send(8)),
+        (Situation(3, 16, 8, dry_in=0.02, turnaround=0.0, waited=0.002, max_delay=0.01), Wait(pytest.approx(0.02))),
     ],
     ids=[
         "nothing waits",
@@ -28,6 +32,10 @@ from hailod.pipeline.batcher import Pace, RateCap, Send, Situation, Wait, decide
         "idle device takes a partial batch",
         "busy device lets the batch grow",
         "device about to run dry",
+        "idle device waits as long as the user allows",
+        "and no longer",
+        "and never with a full batch",
+        "and a busy one as before",
     ],
 )
 def test_rule(situation: Situation, decision: Send | Wait) -> None:

@@ -20,7 +20,7 @@ from hailod.config.diff import leaves
 from hailod.config.explain import Grammar
 from hailod.config.load import Layer, Loaded, load, with_overrides
 from hailod.config.model import Reach, Settings
-from hailod.config.store import BROKEN, FILE, MAX_BYTES, MAX_SET, Overrides, Store, StoreError, may_be_set
+from hailod.config.store import BROKEN, FILE, MAX_BYTES, MAX_SET, Edit, Overrides, Store, StoreError, may_be_set
 
 FILES = """
 model = "one"
@@ -136,7 +136,9 @@ class TestLayer:
             ("\u001b[31m." * 20, 1, "no such setting"),
             ("x" * 5000, 1, "no such setting"),
             ("cameras.front.source", "rtsp://evil/x", "cameras.front.source: is not set over MQTT"),
-            ("cameras.front.rotate", 90, "is not set over MQTT"),
+            ("models.one.path", "evil.hef", "is not set over MQTT"),
+            ("models.one.labels", "/etc/shadow", "is not set over MQTT"),
+            ("mqtt.discovery", "off", "is not set over MQTT"),
             ("mqtt.host", "evil", "is not set over MQTT"),
             ("mqtt.password", "geheim", "mqtt.password: is not set over MQTT"),
             ("device.backend", "simulated", "is not set over MQTT"),
@@ -162,15 +164,100 @@ class TestLayer:
         assert len(line) < 400
         assert "geheim" not in line
 
-    def test_every_live_setting_and_no_secret_may_be_set(self) -> None:
-        """What takes effect while hailod runs may be kept, whatever is added to it; what needs more may not."""
+    def test_what_may_be_set_restarts_at_most_its_own_camera_or_model(self) -> None:
+        """No secret, no file, nothing of the broker, of the device's identity or of the process may be set."""
         grammar = Grammar(Settings)
         for path, reach in leaves(Settings).items():
+            own = {"cameras": Reach.CAMERA, "models": Reach.MODEL}.get(path[0], Reach.LIVE)
             named = tuple("front" if key == "*" else key for key in path)
-            assert may_be_set(named) is (reach is Reach.LIVE and not grammar.is_secret(path)), path
-        for key in ("enabled", "threshold", "max_fps", "model"):
+            allowed = may_be_set(named)
+            if allowed:
+                assert reach in (Reach.LIVE, own), path
+                assert not grammar.is_secret(path)
+                assert path[0] not in ("mqtt", "node", "state_dir", "schema")
+                assert path[-1] not in ("path", "source", "id", "backend", "ca", "cert", "key")
+            elif path[0] in ("device", "pipeline", "cameras"):
+                assert reach not in (Reach.LIVE, own) or grammar.is_secret(path), path
+        for key in ("enabled", "threshold", "max_fps", "model", "rotate", "crop", "max_lag", "frozen_after"):
             assert may_be_set(("cameras", "front", key))
+        for key in ("batch_size", "max_delay_ms", "decoder", "labels"):
+            assert may_be_set(("models", "one", key))
         assert may_be_set(("model",))
+
+
+PORCH = {"source": "rtsp://user:geheim@h/porch", "threshold": 0.6}
+
+
+def admit(path: tuple[str, ...], table: object) -> None:
+    """Takes everything but one name."""
+    if path[1] == "evil":
+        raise ValueError("no such source")
+
+
+class TestAddedTables:
+    def test_what_was_added_and_removed_is_so_again(self, store: Store, files: Loaded) -> None:
+        """A camera and a model that were added are there with what was set of them later, and no other."""
+        tables = {"cameras.porch": PORCH, "models.three": {"path": "/m/three.hef"}, "cameras.back": None}
+        kept = Overrides(7, {"cameras.porch.max_fps": 4.0, "cameras.porch.model": "three"}, tables)
+        store.write(kept)
+        loaded = with_overrides(files, store, admit)
+        porch = loaded.settings.cameras["porch"]
+        assert sorted(loaded.settings.cameras) == ["front", "porch"]
+        assert porch.source.get_secret_value() == PORCH["source"]
+        assert (porch.threshold, porch.max_fps, porch.model) == (0.6, 4.0, "three")
+        assert loaded.settings.models["three"].path == Path("/m/three.hef")
+        assert (loaded.overrides, loaded.discarded, loaded.files) == (kept, (), files.settings)
+        assert loaded.provenance["cameras.porch.source"].layer is Layer.OVERRIDE
+        assert "cameras.back.source" not in loaded.provenance
+        shown = "\n".join(describe(loaded))
+        assert 'cameras.porch.source = "rtsp://***@h/porch"' in shown
+        assert "geheim" not in shown
+        assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize(
+        ("key", "table", "words"),
+        [
+            ("cameras.front", PORCH, "has a camera of this name by now"),
+            ("models.one", {"path": "x.hef"}, "has a model of this name by now"),
+            ("cameras.evil", PORCH, "no such source"),
+            ("cameras.porch", {}, "cameras.porch.source: is missing"),
+            ("cameras.porch", {**PORCH, "threshold": 7}, "must be a number from 0.05 to 0.95"),
+            ("cameras.porch", {**PORCH, "colour": 7}, "colour is not set over MQTT"),
+            ("cameras.PORCH", PORCH, "a name must be"),
+            ("models.three", {"path": "x.hef", "labels": "/etc/shadow"}, "labels is not set over MQTT"),
+            ("cameras.gone", None, "there is no camera 'gone' any more"),
+            ("models.one", None, "no model 'one'"),
+            ("mqtt", {"host": "evil"}, "no such table"),
+            ("mqtt.tls", {"insecure": True}, "no such table"),
+            ("cameras.a.b", PORCH, "no such table"),
+            ("x" * 5000, PORCH, "no such table"),
+        ],
+    )
+    def test_table_that_does_not_fit_is_left_out_alone(
+        self, store: Store, files: Loaded, key: str, table: object, words: str
+    ) -> None:
+        """A table that may not be, or fits no more, is told in one printable line without a credential; the others are
+        in effect."""
+        written(store, document({"cameras.back.enabled": False}, tables={key: table, "cameras.yard": PORCH}))
+        loaded = with_overrides(files, store, admit)
+        (line,) = loaded.discarded
+        assert words in line
+        assert line.isprintable()
+        assert "geheim" not in line
+        assert sorted(loaded.settings.cameras) == ["back", "front", "yard"]
+        assert loaded.settings.cameras["back"].enabled is False
+
+    def test_nothing_is_added_where_nobody_looks_at_it(self, store: Store, files: Loaded) -> None:
+        """Who reads the file without a judge of sources and paths gets no camera from it."""
+        store.write(Overrides(7, {}, {"cameras.porch": PORCH}))
+        assert with_overrides(files, store).settings == files.settings
+
+    def test_edit_forgets_before_it_sets(self) -> None:
+        """What lies at or below a path is forgotten, then the new values are kept."""
+        kept = Overrides(1, {"model": "one", "cameras.a.fps": 1, "cameras.ab.fps": 2}, {"cameras.a": PORCH})
+        edited = kept.changed(Edit({"cameras.a.fps": 3}, ("cameras.a",)), 2)
+        assert edited == Overrides(2, {"model": "one", "cameras.ab.fps": 2, "cameras.a.fps": 3})
+        assert kept.changed(Edit(forget=("",)), 2) == Overrides(2)
 
 
 class TestHostileFile:

@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
-from hailod.clock import FakeClock
-from hailod.control.commands import ACCEPT_AFTER_S, Commands
-from hailod.control.events import Events
+from hailod.control.commands import ACCEPT_AFTER_S
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.saver import StateSaved, StateUnsaved
-from hailod.device.events import DeviceDown, DeviceReleased, LinkEvent, ModelFailed, ModelReady
+from hailod.device.events import DeviceDown, DeviceReleased, LinkEvent, ModelFailed
 from hailod.device.statuses import Fault
 from hailod.errors import DeviceRejected
-from hailod.mqtt.messages import Inbound
-from hailod.mqtt.outbox import Outbox
-from hailod.mqtt.topics import Topics
+from tests.support.commanding import TOPICS, Rig
 from tests.support.desk import FakeDesk
-from tests.support.device import session
 
-TOPICS = Topics("pi")
 SWAP = TOPICS.reply("model.swap")
 PING = TOPICS.reply("ping")
 RESTART = TOPICS.reply("device.restart")
 RELEASE = TOPICS.reply("device.release")
-
-
-class Rig:
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.outbox = Outbox(TOPICS, self.clock)
-        self.outbox.online()
-        self.commands = Commands(
-            topics=TOPICS, clock=self.clock, outbox=self.outbox, events=Events(TOPICS, self.clock, self.outbox, "e")
-        )
-        self.desk = FakeDesk()
-
-    def send(self, topic: str, payload: str | bytes, *, retain: bool = False, expiry: float | None = None) -> None:
-        data = payload if isinstance(payload, bytes) else payload.encode()
-        inbound = Inbound(f"{TOPICS.base}/{topic}", data, retain, self.clock.monotonic(), expiry=expiry)
-        self.commands.receive(inbound, self.desk)
-
-    def command(self, name: str, **envelope: object) -> None:
-        self.send(f"cmd/{name}", json.dumps(envelope))
-
-    def event(self, event: LinkEvent) -> None:
-        self.commands.device_event(event)
-
-    def ready(self, model: str) -> None:
-        self.desk.serving.add(model)
-        self.event(ModelReady(session(model), 250.0))
-
-    def tick(self, seconds: float = 0.1) -> None:
-        self.clock.advance(seconds)
-        self.commands.tick(self.clock.monotonic())
-
-    def told(self) -> list[tuple[str, Any]]:
-        found = []
-        while (outgoing := self.outbox.take()) is not None:
-            self.outbox.done(outgoing)
-            found.append((outgoing.topic, json.loads(outgoing.payload) if outgoing.payload else None))
-        return found
-
-    def reply(self, topic: str) -> Any:
-        """The one reply that goes out now."""
-        (document,) = [document for where, document in self.told() if where == topic]
-        return document
 
 
 @pytest.fixture
@@ -139,7 +88,8 @@ def test_failed_swap_is_rolled_back(rig: Rig, event: LinkEvent | None, code: str
 def test_swap_to_what_runs_already_is_done(rig: Rig) -> None:
     """Asking for the state that is there changes nothing and succeeds."""
     rig.command("model.swap", args={"model": "one"})
-    assert rig.reply(SWAP)["data"] == {"model": "one", "revision": 1, "restart_required": False, "persisted": True}
+    data = {"model": "one", "revision": 1, "restarted": [], "restart_required": False, "persisted": True}
+    assert rig.reply(SWAP)["data"] == data
     assert rig.desk.beside == []
 
 
@@ -147,7 +97,7 @@ def test_swap_to_what_runs_already_is_done(rig: Rig) -> None:
     ("args", "code", "field"),
     [
         ({"model": "nine"}, "model_not_found", "args.model"),
-        ({"model": "two", "camera": "cellar"}, "unknown_camera", None),
+        ({"model": "two", "camera": "cellar"}, "unknown_camera", "args.camera"),
     ],
 )
 def test_swap_of_what_is_not_there_says_what_is(rig: Rig, args: dict[str, str], code: str, field: str | None) -> None:

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from hailod.app import exit_code
 from hailod.clock import FakeClock
-from hailod.config.store import Overrides
+from hailod.config.store import Edit, Overrides
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.device import TROUBLE_HOLD_S
+from hailod.control.errands import ErrandDone
 from hailod.control.events import Events
-from hailod.control.inbox import Inbox, Quit
-from hailod.control.loop import BROKER_PATIENCE_S, BURST, DISCARDED_HOLD_S, Control, Parts
+from hailod.control.inbox import Inbox, Quit, Reload
+from hailod.control.loop import BROKER_PATIENCE_S, BURST, DISCARDED_HOLD_S, RESTART_AFTER_S, Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver, StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, ModelFailed
@@ -407,10 +409,10 @@ def test_no_event_of_a_flood_is_lost(rig: Rig) -> None:
 
 def test_model_that_could_not_replace_another_is_no_lasting_condition(rig: Rig) -> None:
     """A swap to a model that fails is answered; once the old one runs on, health does not go on about the new one."""
-    rig.control.load_beside("two")
+    rig.control.stage(settings(model="two"))
     rig.control.handle(ModelFailed("two", DeviceRejected("damaged")))
     assert rig.codes == {Code.MODEL_FAILED}
-    rig.control.load_beside(None)
+    rig.control.settle()
     assert rig.codes == set()
 
 
@@ -544,7 +546,39 @@ def test_revision_goes_on_where_it_was(rig: Rig) -> None:
     """The number of the settings survives a restart, and rises with each change, kept or not."""
     assert rig.control.revision == 7
     assert rig.control.adopt(rig.settings) == 8
-    assert rig.control.keep({"model": "two"}) == 1
+    assert rig.control.keep(Edit({"model": "two"})) == 1
     rig.saver.start()
     assert rig.saver.stop(10.0)
     assert [(written.revision, written.values) for written in rig.store.written] == [(8, {"model": "two"})]
+
+
+def test_restart_ends_the_loop_after_its_reply(rig: Rig) -> None:
+    """A restart leaves its reply the time to go out, and ends the daemon for a reason that is no signal's."""
+    rig.control.daemon_restart()
+    rig.tick(RESTART_AFTER_S - 0.1)
+    assert rig.control._quit is None
+    rig.tick(0.2)
+    assert rig.control._quit is not None
+    assert exit_code(rig.control._quit) == 1
+
+
+def test_model_is_proven_by_frames_alone(rig: Rig) -> None:
+    """While a camera delivers, a model has to deliver too; without frames nothing can be said."""
+    assert rig.control.proven({"one"}) is None
+    rig.control.handle(CameraState("front", Phase.ONLINE, 0.0))
+    assert rig.control.proven({"one"}) is False
+    assert rig.control.proven({"two"}) is None
+    assert rig.control.proven(()) is True
+    rig.engine.delivers = lambda model: True  # type: ignore[method-assign]
+    assert rig.control.proven({"one"}) is True
+
+
+def test_files_are_not_read_by_the_control_thread(rig: Rig) -> None:
+    """A reload is begun elsewhere; where the daemon has no files it is refused and told, and nothing has changed."""
+    rig.control.handle(Reload())
+    done = rig.inbox.get(10.0)
+    assert isinstance(done, ErrandDone)
+    rig.control.handle(done)
+    (event,) = rig.news()[TOPICS.event]
+    assert event["event_type"] == "config_rejected"
+    assert rig.control.settings is rig.settings

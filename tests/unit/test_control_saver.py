@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from hailod.clock import FakeClock
-from hailod.config.store import Overrides, StoreError
+from hailod.config.store import Edit, Overrides, StoreError
 from hailod.control.saver import PATIENCE_S, RETRY_S, Saver, SaverEvent, StateSaved, StateUnsaved
 from tests.support.store import FakeStore
 from tests.support.waiting import wait_for
 
 FULL = StoreError("cannot be written: No space left on device", "make room")
-A = {"cameras.front.threshold": 0.6}
-B = {"cameras.front.max_fps": 5.0}
+A = Edit({"cameras.front.threshold": 0.6})
+B = Edit({"cameras.front.max_fps": 5.0})
 
 
 class Rig:
@@ -59,7 +59,7 @@ def test_change_is_told_when_it_is_on_the_disk(rig: Rig) -> None:
     rig.start()
     assert rig.saver.keep(A, 5) == 1
     assert rig.next() == StateSaved(1)
-    assert rig.store.written == [Overrides(5, {"model": "one", **A})]
+    assert rig.store.written == [Overrides(5, {"model": "one", **A.values})]
     assert rig.saver.keep(A, 5) is None
     assert rig.saver.stop(10.0)
     assert len(rig.store.written) == 1
@@ -71,11 +71,15 @@ def test_newest_wins(rig: Rig) -> None:
     rig.hang()
     rig.saver.keep(A, 5)
     assert rig.store.entered.acquire(timeout=10.0)
-    assert [rig.saver.keep({**B, "cameras.front.threshold": 0.1 * n}, 5 + n) for n in (1, 2, 3)] == [2, 3, 4]
+    assert [rig.saver.keep(Edit({**B.values, "cameras.front.threshold": 0.1 * n}), 5 + n) for n in (1, 2, 3)] == [
+        2,
+        3,
+        4,
+    ]
     rig.store.gate.set()
     assert [rig.next(), rig.next()] == [StateSaved(1), StateSaved(4)]
     assert [written.revision for written in rig.store.written] == [5, 8]
-    assert rig.store.written[-1].values == {"model": "one", **B, "cameras.front.threshold": pytest.approx(0.3)}
+    assert rig.store.written[-1].values == {"model": "one", **B.values, "cameras.front.threshold": pytest.approx(0.3)}
 
 
 def test_failed_write_is_tried_again_by_the_minute(rig: Rig) -> None:
@@ -91,7 +95,7 @@ def test_failed_write_is_tried_again_by_the_minute(rig: Rig) -> None:
     assert rig.store.written == []
     rig.tick(2.0)
     assert rig.next() == StateSaved(1)
-    assert rig.store.written == [Overrides(5, {"model": "one", **A})]
+    assert rig.store.written == [Overrides(5, {"model": "one", **A.values})]
 
 
 def test_failed_write_is_tried_again_with_the_next_change(rig: Rig) -> None:
@@ -103,7 +107,7 @@ def test_failed_write_is_tried_again_with_the_next_change(rig: Rig) -> None:
     rig.store.trouble = None
     assert rig.saver.keep(B, 6) == 2
     assert rig.next() == StateSaved(2)
-    assert rig.store.written == [Overrides(6, {"model": "one", **A, **B})]
+    assert rig.store.written == [Overrides(6, {"model": "one", **A.values, **B.values})]
 
 
 def test_setting_what_is_not_on_the_disk_yet_is_no_success(rig: Rig) -> None:
@@ -171,7 +175,7 @@ def test_end_is_a_last_attempt(rig: Rig) -> None:
     rig.store.trouble = None
     rig.saver.note(9)
     assert rig.saver.stop(10.0)
-    assert rig.store.written == [Overrides(9, {"model": "one", **A})]
+    assert rig.store.written == [Overrides(9, {"model": "one", **A.values})]
 
 
 def test_end_tells_what_is_lost(rig: Rig) -> None:

@@ -264,16 +264,35 @@ def test_model_that_nobody_wants_any_more_does_not_stay_on_the_device(
         assert not rig.link.configuring
 
 
-def test_changed_spec_is_loaded_anew(rig: Rig) -> None:
-    """A model that is wanted with another batch size is unloaded and loaded again as it is wanted."""
+def test_changed_spec_is_loaded_beside_what_serves(rig: Rig) -> None:
+    """A model that is wanted with another batch size serves as it is until it is there as it is wanted, then goes."""
     host, (old,) = rig.ready(spec())
     rig.link.want([spec(batch_size=4)])
-    assert rig.asked(host) == {"type": "unload", "model": old.key}
-    rig.says(host, "unload.done", model=old.key)
     new = rig.loaded(host)
     assert (new.batch_size, new.key != old.key) == (4, True)
+    assert rig.asked(host) == {"type": "unload", "model": old.key}
+    assert (rig.flight.room(old), rig.flight.room(new)) == (0, 8)
+    rig.says(host, "unload.done", model=old.key)
+    assert rig.of(ModelUnloaded) == []
     rig.pass_time(1.0, beating=host)
     assert host.heard() == []
+
+
+def test_refused_change_leaves_the_model_in_service(rig: Rig) -> None:
+    """Where the device does not take a model as it is newly wanted, the one that serves goes on, also when it is wanted
+    as before again."""
+    host, (old,) = rig.ready(spec())
+    rig.link.want([spec(batch_size=4)])
+    key = rig.asked(host)["model"]
+    rig.says(host, "failed", command="load", model=key, status=91, text="no", error="E")
+    assert rig.of(ModelFailed)
+    assert rig.asked(host) == {"type": "unload", "model": key}
+    rig.says(host, "unload.done", model=key)
+    assert rig.flight.room(old) == 2
+    rig.link.want([spec()])
+    rig.pass_time(1.0, beating=host)
+    assert host.heard() == []
+    assert rig.of(ModelUnloaded) == []
 
 
 def test_reload_configures_every_model_anew_in_the_same_host(rig: Rig) -> None:

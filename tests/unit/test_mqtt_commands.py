@@ -10,6 +10,8 @@ from hailod.clock import FakeClock
 from hailod.errors import CommandError
 from hailod.mqtt import commands
 from hailod.mqtt.commands import (
+    COMMANDS,
+    NODE_SCALARS,
     DeviceAcquire,
     DeviceRelease,
     DeviceRestart,
@@ -89,7 +91,7 @@ def test_device_is_a_switch(payload: str, command: object) -> None:
 def test_switch_takes_on_and_off_alone() -> None:
     """Any other word names the two that are allowed, and any other key the one there is."""
     assert refused("set/device", "maybe").error.allowed == ("ON", "OFF")
-    assert refused("set/colour", "ON").error.allowed == ("device",)
+    assert refused("set/colour", "ON").error.allowed == tuple(NODE_SCALARS)
 
 
 def test_envelope_is_read() -> None:
@@ -208,7 +210,7 @@ def test_unknown_command_names_the_known_ones() -> None:
     """A command that does not exist is answered with those that do."""
     refusal = refused("cmd/reboot", '{"id":"x"}')
     assert refusal.error.code == "unknown_command"
-    assert refusal.error.allowed == ("ping", "model.swap", "device.restart", "device.release", "device.acquire")
+    assert refusal.error.allowed == tuple(COMMANDS)
     assert refusal.origin.id == "x"
 
 

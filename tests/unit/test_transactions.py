@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from hailod.config.store import Edit
+from hailod.control.reconfigure import Reconfigure
 from hailod.control.saver import StateSaved, StateUnsaved
 from hailod.control.transactions import (
-    Adopt,
     Change,
     DeviceAcquire,
     DeviceRelease,
     DeviceRestart,
-    ModelSwap,
     Refused,
     Succeeded,
 )
@@ -39,13 +39,17 @@ def desk() -> FakeDesk:
     return FakeDesk()
 
 
+def swap_to_two(desk: FakeDesk) -> Reconfigure:
+    return Reconfigure(desk, CHANGED, {"model": "two"}, field="args.model")
+
+
 def ready(model: str) -> ModelReady:
     return ModelReady(session(model), 123.4)
 
 
 def test_swap_switches_when_the_new_model_is_ready(desk: FakeDesk) -> None:
     """The old model runs until the new one is loaded beside it; then the settings change in one step."""
-    swap = ModelSwap(desk, CHANGED, "two")
+    swap = swap_to_two(desk)
     assert swap.begin() is None
     assert desk.beside == ["two"]
     assert desk.settings.model == "one"
@@ -55,7 +59,8 @@ def test_swap_switches_when_the_new_model_is_ready(desk: FakeDesk) -> None:
     desk.serving.add("two")
     verdict = swap.on(ready("two"))
     assert isinstance(verdict, Succeeded)
-    assert verdict.data == {"model": "two", "revision": 2, "restart_required": False, "gap_ms": 123.4}
+    told = {"restarted": [], "restart_required": False, "gap_ms": 123.4, "proven": True}
+    assert verdict.data == {"model": "two", "revision": 2, **told}
     assert desk.settings == CHANGED
     assert desk.beside == ["two", None]
 
@@ -63,7 +68,7 @@ def test_swap_switches_when_the_new_model_is_ready(desk: FakeDesk) -> None:
 def test_swap_to_a_model_in_service_takes_no_time(desk: FakeDesk) -> None:
     """A model that another camera runs already is switched to at once."""
     desk.serving.add("two")
-    verdict = ModelSwap(desk, CHANGED, "two").begin()
+    verdict = swap_to_two(desk).begin()
     assert isinstance(verdict, Succeeded)
     assert verdict.data["gap_ms"] == 0.0
     assert desk.settings == CHANGED
@@ -71,7 +76,7 @@ def test_swap_to_a_model_in_service_takes_no_time(desk: FakeDesk) -> None:
 
 def test_model_that_cannot_be_decoded_is_not_switched_to(desk: FakeDesk) -> None:
     """A model that the device takes and the decoder does not is told as failed, and then the swap fails."""
-    swap = ModelSwap(desk, CHANGED, "two")
+    swap = swap_to_two(desk)
     swap.begin()
     assert swap.on(ready("two")) is None
     verdict = swap.on(ModelFailed("two", DeviceRejected("no decoder fits")))
@@ -92,7 +97,7 @@ def test_swap_that_fails_leaves_everything_as_it_was(
 ) -> None:
     """Refused model, lost device or deadline: the old settings run on, and the new model is not wanted any more."""
     before = desk.settings
-    swap = ModelSwap(desk, CHANGED, "two")
+    swap = swap_to_two(desk)
     swap.begin()
     verdict = swap.expire() if event is None else swap.on(event)
     assert isinstance(verdict, Refused)
@@ -104,7 +109,7 @@ def test_swap_that_fails_leaves_everything_as_it_was(
 
 def test_swap_does_not_mind_other_models(desk: FakeDesk) -> None:
     """That another model fails meanwhile is not the swap's business."""
-    swap = ModelSwap(desk, CHANGED, "two")
+    swap = swap_to_two(desk)
     swap.begin()
     assert swap.on(ModelFailed("three", DeviceRejected("x"))) is None
 
@@ -240,67 +245,69 @@ def test_acquire_that_does_not_come_back_says_why(desk: FakeDesk, event: LinkEve
     assert verdict.code == code
 
 
-LEAF = {"model": "two"}
+LOUD = settings(log_level="debug")
+LEAF = {"log_level": "debug"}
+NOTHING = {"restarted": [], "restart_required": False}
 
 
 def test_change_is_answered_when_it_is_on_the_disk(desk: FakeDesk) -> None:
     """Settings run at once; they are told, and the change answered, when the disk has them or what came after them."""
     desk.tickets = [3]
-    change = Change(desk, Adopt(desk, CHANGED, {"x": 1}), LEAF, persist=True)
+    change = Change(desk, Reconfigure(desk, LOUD, {"x": 1}), Edit(LEAF), persist=True)
     assert change.begin() is None
-    assert (desk.settings, desk.kept, desk.shown) == (CHANGED, LEAF, [])
+    assert (desk.settings, desk.kept, desk.shown) == (LOUD, LEAF, [])
     assert change.on(DOWN) is None
     assert change.on(StateSaved(2)) is None
     assert change.on(StateUnsaved(2, "full")) is None
-    assert change.on(StateSaved(4)) == Succeeded({"x": 1, "revision": 2, "persisted": True})
-    assert desk.shown == [CHANGED]
+    assert change.on(StateSaved(4)) == Succeeded({"x": 1, **NOTHING, "revision": 2, "persisted": True})
+    assert desk.shown == [LOUD]
 
 
 @pytest.mark.parametrize("how", ["full", "deadline"])
 def test_change_that_the_disk_refuses_runs_all_the_same(desk: FakeDesk, how: str) -> None:
     """A full disk, or one that does not answer in time, is in the answer; the change is made and told."""
     desk.tickets = [1]
-    change = Change(desk, Adopt(desk, CHANGED, {}), LEAF, persist=True)
+    change = Change(desk, Reconfigure(desk, LOUD), Edit(LEAF), persist=True)
     assert change.begin() is None
     verdict = change.expire() if how == "deadline" else change.on(StateUnsaved(1, "the disk is full"))
     assert isinstance(verdict, Succeeded)
     assert verdict.data["persisted"] is False
     assert how in str(verdict.data["reason"])
-    assert desk.shown == [CHANGED]
-    assert desk.settings == CHANGED
+    assert desk.shown == [LOUD]
+    assert desk.settings == LOUD
 
 
 def test_change_until_the_next_start_is_not_kept(desk: FakeDesk) -> None:
     """With `persist: false` nothing is written, and the answer says so."""
     desk.tickets = [1]
-    verdict = Change(desk, Adopt(desk, CHANGED, {}), LEAF, persist=False).begin()
-    assert verdict == Succeeded({"revision": 2, "persisted": False})
-    assert (desk.kept, desk.shown) == ({}, [CHANGED])
+    verdict = Change(desk, Reconfigure(desk, LOUD), Edit(LEAF), persist=False).begin()
+    assert verdict == Succeeded({**NOTHING, "revision": 2, "persisted": False})
+    assert (desk.kept, desk.shown) == ({}, [LOUD])
 
 
 def test_change_to_what_runs_already_may_still_have_to_be_kept(desk: FakeDesk) -> None:
     """Settings that run, but not for good, get no new revision when they are set again, and are written."""
     desk.tickets = [1]
-    change = Change(desk, Adopt(desk, desk.settings, {}), LEAF, persist=True)
+    change = Change(desk, Reconfigure(desk, desk.settings), Edit(LEAF), persist=True)
     assert change.begin() is None
-    assert change.on(StateSaved(1)) == Succeeded({"revision": 1, "persisted": True})
+    assert change.on(StateSaved(1)) == Succeeded({**NOTHING, "revision": 1, "persisted": True})
     assert desk.kept == LEAF
 
 
 def test_swap_is_kept_only_when_it_has_succeeded(desk: FakeDesk) -> None:
     """A model is written down when it is in service, and one that fails leaves no trace on the disk."""
     desk.tickets = [1, 2]
-    swap = Change(desk, ModelSwap(desk, CHANGED, "two"), LEAF, persist=True)
+    swap = Change(desk, swap_to_two(desk), Edit(LEAF), persist=True)
     assert swap.begin() is None
     assert swap.on(StateSaved(9)) is None
     refused = swap.on(ModelFailed("two", DeviceRejected("damaged")))
     assert isinstance(refused, Refused)
     assert desk.kept == {}
-    swap = Change(desk, ModelSwap(desk, CHANGED, "two"), LEAF, persist=True)
+    swap = Change(desk, swap_to_two(desk), Edit(LEAF), persist=True)
     assert swap.begin() is None
     assert isinstance(swap.expire(), Refused)
     assert desk.kept == {}
-    swap = Change(desk, ModelSwap(desk, CHANGED, "two"), LEAF, persist=True)
+    swap = Change(desk, swap_to_two(desk), Edit(LEAF), persist=True)
     swap.begin()
     desk.serving.add("two")
     assert swap.on(ready("two")) is None
