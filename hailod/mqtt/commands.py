@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
@@ -186,6 +187,16 @@ def parse(inbound: Inbound, topics: Topics) -> Request | Refusal | None:
         )
     except CommandError as error:
         return Refusal(origin, error)
+
+
+def arguments() -> Mapping[str, type[BaseModel]]:
+    """The model of what each command takes, by the command's name; of `ping` it holds `args`, which may be anything."""
+    return {"ping": Ping, **_COMMANDS}
+
+
+def envelope() -> type[BaseModel]:
+    """The model of a whole request on `cmd/...`, whatever the command."""
+    return _Envelope
 
 
 def accepted(origin: Origin, job: str, clock: Clock) -> Payload:

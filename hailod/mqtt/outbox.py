@@ -135,6 +135,11 @@ class Outbox:
         if accepted:
             self._notify()
 
+    def give_up(self, topic: str, count: int) -> None:
+        """Count `count` messages of a stream that were too many before they came here."""
+        with self._lock:
+            self._drops[topic.rpartition("/")[2], Drop.OVERFLOW] += count
+
     def event(self, topic: str, document: Mapping[str, object]) -> None:
         """Queue an event; it gains `seq`, counted from 1 per topic, and `replayed`.
 
