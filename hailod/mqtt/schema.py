@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -120,8 +121,13 @@ def _named(schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 def _setting(model: type[BaseModel], key: str) -> Schema:
     """The form of a setting as the configuration has it."""
-    found: Schema = _bare(model.model_json_schema()["properties"][key])
+    found: Schema = _properties(model)[key]
     return {key: value for key, value in found.items() if key != "default"}
+
+
+@cache
+def _properties(model: type[BaseModel]) -> Schema:
+    return _named(model.model_json_schema()["properties"])
 
 
 def _info() -> Schema:

@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from paho.mqtt.client import Client, MQTTMessage
@@ -181,7 +182,12 @@ class Seen:
 
 
 class Observer:
-    """A client that records what it is sent, in order, and can publish."""
+    """A client that records what it is sent, in order, and can publish.
+
+    `of_broker` are those of one broker that are still known to somebody, by its port.
+    """
+
+    _all: ClassVar[weakref.WeakSet[Observer]] = weakref.WeakSet()
 
     def __init__(
         self, port: int, *filters: str, protocol: int = 5, username: str | None = None, password: str | None = None
@@ -190,6 +196,7 @@ class Observer:
         self._port = port
         self._filters = filters
         self._ready = threading.Event()
+        Observer._all.add(self)
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion(protocol))
         if username is not None:
             self._client.username_pw_set(username, password)
@@ -211,6 +218,10 @@ class Observer:
         self._client.loop_stop()
         # paho leaves the socket pair that wakes its thread to its finaliser, which comes too late in a reference cycle.
         self._client._reset_sockets()
+
+    @classmethod
+    def of_broker(cls, port: int) -> list[Observer]:
+        return [observer for observer in cls._all if observer._port == port]
 
     def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False, **properties: Any
