@@ -21,6 +21,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.support.waiting import wait_for
 
@@ -190,8 +191,16 @@ class Observer:
     _all: ClassVar[weakref.WeakSet[Observer]] = weakref.WeakSet()
 
     def __init__(
-        self, port: int, *filters: str, protocol: int = 5, username: str | None = None, password: str | None = None
+        self,
+        port: int,
+        *filters: str,
+        protocol: int = 5,
+        username: str | None = None,
+        password: str | None = None,
+        as_published: bool = False,
     ) -> None:
+        """`as_published`: `retain` is what the sender said (MQTT 5), not whether the broker had kept the message."""
+        self.as_published = as_published
         self.seen: list[Seen] = []
         self._port = port
         self._filters = filters
@@ -244,7 +253,12 @@ class Observer:
         return self.of(topic)
 
     def _subscribe(self, client: Client, *_: object) -> None:
-        client.subscribe([(pattern, 1) for pattern in self._filters or ("#",)])
+        filters = self._filters or ("#",)
+        if self.as_published:
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            client.subscribe([(pattern, options) for pattern in filters])
+        else:
+            client.subscribe([(pattern, 1) for pattern in filters])
 
     def _record(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         self.seen.append(

@@ -125,7 +125,7 @@ class Daemon:
     def _check_interface(self) -> None:
         """Every message that anybody saw of the node kept to the interface."""
         for observer in Observer.of_broker(self._port):
-            rules = Interface(BASE)
+            rules = Interface(BASE, as_published=observer.as_published)
             for seen in list(observer.seen):
                 rules.take(seen.topic, seen.payload, qos=seen.qos, retain=seen.retain)
             assert not rules.problems, "\n".join(["the node did not keep to its interface:", *rules.problems])

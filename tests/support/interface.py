@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any, NoReturn
 
 from jsonschema import Draft202012Validator
@@ -22,7 +23,7 @@ from jsonschema.exceptions import best_match
 from hailod.health import Code
 from hailod.mqtt import schema
 from hailod.mqtt.schema import Row
-from hailod.mqtt.topics import HOME_ASSISTANT, HOME_ASSISTANT_STATUS, ROOT, Topics
+from hailod.mqtt.topics import HOME_ASSISTANT, ROOT, Topics
 
 MAX_BYTES = 16_384
 MAX_PROBLEMS = 50
@@ -37,10 +38,11 @@ class Interface:
     `problems` are its complaints. Messages for the node, and those of others, are none of its business.
     """
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, as_published: bool = False) -> None:
+        """`as_published`: the flag `retain` of messages is their sender's, and all of them are live."""
+        self._as_published = as_published
         self.problems: list[str] = []
         self._topics = Topics(base.removeprefix(f"{ROOT}/"))
-        self._discovery = f"{HOME_ASSISTANT}/"
         self._seen: dict[str, int] = {}
         self._sequence: dict[str, int] = {}
         self._instance: str | None = None
@@ -49,10 +51,11 @@ class Interface:
         self._online: bool | None = None
 
     def take(self, topic: str, payload: bytes, *, qos: int | None = None, retain: bool = False) -> None:
-        """Look at one message. `qos` as a subscriber of QoS 1 sees it, None: not known; `retain` as without the option
-        `retain as published`: only what the broker had kept."""
-        if topic.startswith(self._discovery) and topic != HOME_ASSISTANT_STATUS:
-            self._check(topic, payload, qos, 1)
+        """Look at one message. `qos` as a subscriber of QoS 1 sees it, None: not known."""
+        if topic.startswith(f"{HOME_ASSISTANT}/") and f"/{ROOT}_{self._topics.node}" in topic:
+            self._check(topic, payload, qos, 1, retain, True)
+            if self._as_published or not retain:
+                self._order(topic, payload, None)
             return
         base = f"{self._topics.base}/"
         levels = topic.removeprefix(base).split("/")
@@ -60,20 +63,24 @@ class Interface:
             return
         found = next(((name, row) for name, row in _rows().items() if _matches(row, levels)), None)
         if levels[0] == "schema":
-            self._check(topic, payload, qos, 1)
+            self._check(topic, payload, qos, 1, retain, True)
             self._schema(topic, levels, payload)
         elif found is None:
             self._complain(topic, "is no topic of the interface")
         else:
             self._document(topic, *found, payload, qos, retain)
-        if not retain:
+        if self._as_published or not retain:
             self._order(topic, payload, None if found is None else found[1])
 
-    def _check(self, topic: str, payload: bytes, qos: int | None, wanted: int) -> None:
+    def _check(self, topic: str, payload: bytes, qos: int | None, wanted: int, retain: bool, state: bool) -> None:
         if len(payload) >= MAX_BYTES:
             self._complain(topic, f"{len(payload)} bytes are not below {MAX_BYTES}")
         if qos is not None and qos != wanted:
             self._complain(topic, f"QoS {qos}, not {wanted}")
+        if retain and not state:
+            self._complain(topic, "is retained")
+        if self._as_published and state and not retain:
+            self._complain(topic, "is not retained")
 
     def _schema(self, topic: str, levels: list[str], payload: bytes) -> None:
         known = _documents(self._topics.base)
@@ -82,9 +89,7 @@ class Interface:
             self._complain(topic, "is not the schema that it should be")
 
     def _document(self, topic: str, name: str, row: Row, payload: bytes, qos: int | None, retain: bool) -> None:
-        self._check(topic, payload, qos, row.qos)
-        if retain and not row.retain:
-            self._complain(topic, "is retained")
+        self._check(topic, payload, qos, row.qos, retain, row.retain)
         if not payload:
             if not row.retain:
                 self._complain(topic, "is empty")
@@ -97,7 +102,7 @@ class Interface:
         except ValueError as error:
             self._complain(topic, f"cannot be read: {error}")
             return
-        for text in complaints(name, document):
+        for text in islice(complaints(name, document), 3):
             self._complain(topic, text)
         if isinstance(document, dict):
             self._numbers(topic, name, document)
@@ -108,7 +113,8 @@ class Interface:
             self._sequence.clear()
         if name in _EVENTS and isinstance(number := document.get("seq"), int):
             before = self._sequence.get(topic)
-            if before is not None and number not in (before, before + 1):
+            again = before is not None and number <= before and document.get("replayed") is True
+            if before is not None and number != before + 1 and not again:
                 self._complain(topic, f"seq {number} after {before}")
             self._sequence[topic] = max(number, before or 0)
 
