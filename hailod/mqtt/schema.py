@@ -34,6 +34,7 @@ _NUMBER: Schema = {"type": "number"}
 _FIGURE = or_null(_NUMBER)
 _SWITCH = one_of("ON", "OFF")
 _COUNTS = table(COUNT)
+_ID = or_null({"type": "string", "maxLength": commands.MAX_ID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def rows(codes: Collection[str]) -> dict[str, Row]:
         "event": Row("event", 1, False, event(NODE_EVENTS)),
         "log": Row("log", 0, False, _log()),
         "reply": Row("reply/+", 1, False, _reply()),
+        "job": Row("job/+", 1, False, _job()),
         "camera_status": Row("cam/+/status", 1, True, one_of(*CAMERA_WORDS), text=True),
         "camera_state": Row("cam/+/state", 1, True, _camera_state()),
         "camera_settings": Row("cam/+/settings", 1, True, _camera_settings()),
@@ -262,7 +264,7 @@ def _log() -> Schema:
 
 
 def _reply() -> Schema:
-    head = {"id": or_null({"type": "string", "maxLength": commands.MAX_ID}), "cmd": TEXT}
+    head = {"id": _ID, "cmd": TEXT}
     error = closed(
         {
             "code": one_of(*ERROR_CODES),
@@ -285,6 +287,21 @@ def _reply() -> Schema:
             ),
         ]
     }
+
+
+def _job() -> Schema:
+    return closed(
+        {
+            "job": TEXT,
+            "id": _ID,
+            "cmd": TEXT,
+            "state": one_of("running", "ok", "error"),
+            "step": TEXT,
+            "elapsed_s": {"type": "number", "minimum": 0},
+            "ts": TS,
+        },
+        v=True,
+    )
 
 
 def _camera_state() -> Schema:

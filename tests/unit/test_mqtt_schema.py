@@ -102,6 +102,16 @@ def examples() -> dict[str, Any]:
         "event": {**payloads.event("clock_jumped", ts=NOW, event_id="6f1c-1", by_s=3600.0), **numbered},
         "log": payloads.log_line(ts=NOW, level="warning", text="camera lost", fields={"camera": "front"}, repeated=0),
         "reply": commands.ok(ORIGIN, {"x": [1]}, clock),
+        "job": {
+            "v": 1,
+            "job": "j-1",
+            "id": "a1",
+            "cmd": "model.swap",
+            "state": "running",
+            "step": "loading",
+            "elapsed_s": 0.6,
+            "ts": NOW,
+        },
         "camera_status": "starting",
         "camera_state": payloads.camera_state(
             ts=NOW, fps=14.8, stale=None, model="m", labels=["person"], objects={"person": 2}
