@@ -6,6 +6,7 @@ priority, and each key as a field `HAILOD_CAMERA=front`; without python3-systemd
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -129,20 +130,31 @@ class Tap:
     def __init__(self, level: Level, without: tuple[str, ...] = ()) -> None:
         self._least = getattr(logging, level.upper())
         self._without = without
-        # Appending to it and taking from it is atomic: a lock could be held by the thread that a line interrupts.
-        self._lines: deque[Line] = deque(maxlen=MAX_TAPPED)
+        # Counting and appending are atomic each: a lock could be held by the thread that a line interrupts.
+        self._numbers = itertools.count(1)
+        self._lines: deque[tuple[int, Line]] = deque(maxlen=MAX_TAPPED)
+        self._read = 0
+        self._newest = 0
 
     def hear(self, line: Line, origin: str) -> None:
         """One line of the log, logged by the module `origin`."""
         if getattr(logging, line.level.upper()) >= self._least and not origin.startswith(self._without):
-            self._lines.append(line)
+            self._lines.append((next(self._numbers), line))
 
     def read(self) -> list[Line]:
-        """The lines since the last time, the oldest first. For one thread."""
+        """The lines since the last time, the oldest first. For one thread, as is `lost`."""
         found = []
         while self._lines:
-            found.append(self._lines.popleft())
+            number, line = self._lines.popleft()
+            self._newest = max(self._newest, number)
+            found.append(line)
+        self._read += len(found)
         return found
+
+    @property
+    def lost(self) -> int:
+        """How many lines went unread until the last `read`."""
+        return self._newest - self._read
 
 
 _tap: Tap | None = None
@@ -261,9 +273,10 @@ class _Emit:
         fields = {key: self._clean(value, MAX_VALUE) for key, value in event.items()}
         pairs = (f"{key}={_quoted(value)}" for key, value in fields.items())
         self._sink.write(level, "  ".join((text, " ".join(pairs))).rstrip(), fields, trace)
-        if _tap is not None:
+        reader = _tap
+        if reader is not None:
             # A library's line says in its fields where it comes from.
-            _tap.hear(Line(time.time(), level, text, fields), getattr(logger, "name", "") or fields.get("logger", ""))
+            reader.hear(Line(time.time(), level, text, fields), getattr(logger, "name", "") or fields.get("logger", ""))
         return ""
 
     def _clean(self, value: object, limit: int) -> str:

@@ -48,6 +48,8 @@ class LogTopic:
         self._tap: logs.Tap | None = None
         self._known: dict[tuple[str, str, str], _Entry] = {}
         self._bucket = TokenBucket(MAX_HZ)
+        # Of those that the tap could not hold, how many were counted.
+        self._unread = 0
 
     def configure(self, level: Literal["off", "warning", "error"]) -> None:
         """Lines of this level and above are wanted; "off": none."""
@@ -55,6 +57,7 @@ class LogTopic:
             return
         self._level = level
         self._known.clear()
+        self._unread = 0
         self._tap = None if level == "off" else logs.Tap(level, without=_SILENT)
         logs.tap(self._tap)
 
@@ -65,6 +68,9 @@ class LogTopic:
         now = self._clock.monotonic()
         for line in self._tap.read():
             self._note(line)
+        if (unread := self._tap.lost - self._unread) > 0:
+            self._unread += unread
+            self._outbox.give_up(self._topics.log, unread)
         entry = next(self._due(now), None)
         if entry is not None and self._bucket.take(now):
             self._outbox.stream(self._topics.log, _document(entry), MAX_HZ)

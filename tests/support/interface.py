@@ -27,6 +27,7 @@ from hailod.mqtt.topics import HOME_ASSISTANT, ROOT, Topics
 
 MAX_BYTES = 16_384
 MAX_PROBLEMS = 50
+MAX_PICTURE = 262_144
 # Of a stream the first so many are held to the schema, then one in as many.
 _STREAM_SAMPLE = 50
 _EVENTS = frozenset({"event", "camera_event"})
@@ -62,6 +63,9 @@ class Interface:
         if not topic.startswith(base) or "set" in levels or "cmd" in levels:
             return
         found = next(((name, row) for name, row in _rows().items() if _matches(row, levels)), None)
+        if levels[0] == "cam" and levels[2:] == ["snapshot"]:
+            self._picture(topic, payload, qos)
+            return
         if levels[0] == "schema":
             self._check(topic, payload, qos, 1, retain, True)
             self._schema(topic, levels, payload)
@@ -81,6 +85,13 @@ class Interface:
             self._complain(topic, "is retained")
         if self._as_published and state and not retain:
             self._complain(topic, "is not retained")
+
+    def _picture(self, topic: str, payload: bytes, qos: int | None) -> None:
+        """A JPEG, or nothing where one is taken away."""
+        if len(payload) > MAX_PICTURE:
+            self._complain(topic, f"{len(payload)} bytes are more than {MAX_PICTURE}")
+        if payload and not (payload.startswith(b"\xff\xd8\xff") and qos in (0, None)):
+            self._complain(topic, f"is no JPEG of QoS 0: {payload[:8]!r}, QoS {qos}")
 
     def _schema(self, topic: str, levels: list[str], payload: bytes) -> None:
         known = _documents(self._topics.base)

@@ -140,6 +140,21 @@ def test_nothing_but_state_comes_before_online() -> None:
     assert judged(*again) == [f"{BASE}/reply/ping: is told before the node is online"]
 
 
+def test_pictures_are_small_and_jpeg() -> None:
+    """A picture may be larger than a document, and is a JPEG, or nothing when it is taken away."""
+    where = f"{BASE}/cam/front/snapshot"
+    for payload, qos, fine in (
+        (b"\xff\xd8\xff" + b"x" * 200_000, 0, True),
+        (b"", 1, True),
+        (b"\xff\xd8\xff", 1, False),
+        (b"\x89PNG", 0, False),
+        (b"\xff\xd8\xff" + b"x" * 262_144, 0, False),
+    ):
+        rules = Interface(BASE)
+        rules.take(where, payload, qos=qos)
+        assert (not rules.problems) is fine
+
+
 def test_state_that_is_not_retained_is_found() -> None:
     """Who sees the flags as they were sent finds state without one, and an event with one."""
     rules = Interface(BASE, as_published=True)
