@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hailod.mqtt.payloads import VERSION
-from hailod.mqtt.schema_forms import COUNT, FRACTION, TEXT, TS, Schema, or_null
+from hailod.mqtt.schema_forms import COUNT, FRACTION, TEXT, TS, Schema, array, or_null
 
 _DURATION: Schema = {"type": "number", "minimum": 0}
 _FIGURE: Schema = {"type": ["number", "null"]}
@@ -25,6 +25,17 @@ NODE_EVENTS: Mapping[str, Fields] = {
         "retryable": {"type": "boolean"},
         "field?": TEXT,
         "allowed?": {"type": "array"},
+        # Of a flood, how many were not told one by one.
+        "untold?": COUNT,
+    },
+    "config_rejected": {"code": TEXT, "reason": TEXT},
+    "config_reloaded": {
+        "restart_required": {"type": "boolean"},
+        "pending?": array(TEXT),
+        "restarted?": array(TEXT),
+        "revision?": COUNT,
+        "gap_ms?": _FIGURE,
+        "proven?": {"type": "boolean"},
     },
     "device_acquired": {"after_s": _DURATION, "by": TEXT},
     "device_lost": {"code": TEXT, "reason": TEXT, "rung": TEXT, "model?": TEXT},
@@ -36,6 +47,7 @@ NODE_EVENTS: Mapping[str, Fields] = {
     "model_changing": {"from": _MODEL, "to": TEXT, "camera": _CAMERA},
     "model_quarantined": {"model": TEXT, "reason": TEXT, "retry_in_s": COUNT},
     "overloaded": {},
+    "profile_ready": {"path": TEXT, "frames": COUNT, "duration_s": _DURATION},
     "thermal_normal": {"temp_c": _FIGURE, "duration_s": _DURATION},
     "thermal_throttle": {
         "temp_c": _FIGURE,

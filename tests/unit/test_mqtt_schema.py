@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from hailod.mqtt.messages import Inbound
 from hailod.mqtt.outbox import MAX_DOCUMENT, encode
 from hailod.mqtt.topics import Topics
 from hailod.types import Detections
+from tests.conftest import REPOSITORY
 from tests.support.desk import settings
 from tests.support.interface import complaints
 
@@ -210,7 +212,6 @@ def test_lists_of_words_are_those_of_the_code() -> None:
     """What is closed in the code is closed in the schemas, to the same words."""
     assert tuple(State) == schema.STATES
     assert set(schema.LOG_LEVELS) - {"critical"} < set(get_args(Level))
-    assert set(event_schema.NODE_EVENTS) == set(discovery.NODE_EVENTS)
     by_name = documents()["health"]["properties"]["frames"]["oneOf"][0]
     assert {*Outcome, "offered", "in_flight"} == set(
         by_name["properties"]["models"]["additionalProperties"]["properties"]
@@ -229,14 +230,20 @@ def test_replies_fit_in_each_of_their_forms() -> None:
 
 def test_every_error_code_that_is_raised_is_in_the_closed_list() -> None:
     """A code that the schema of replies does not know is never sent."""
-    import re
-
-    from tests.conftest import REPOSITORY
-
     source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "hailod").rglob("*.py"))
     raised = set(re.findall(r'(?:CommandError|Refused)\(\s*"([a-z_]+)"', source))
     assert "unknown_camera" in raised
     assert raised <= set(schema.ERROR_CODES)
+
+
+def test_every_event_that_is_told_is_declared() -> None:
+    """What the node tells of itself is known to the schema and to Home Assistant, which drops what was not declared."""
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "hailod" / "control").rglob("*.py"))
+    of_node = set(re.findall(r'events\.node\(\s*"(\w+)"', source))
+    of_camera = set(re.findall(r'events\.camera\(\s*\w+,\s*"(\w+)"', source))
+    assert {"clock_jumped", "model_changed"} < of_node
+    assert of_node <= set(discovery.NODE_EVENTS) <= set(event_schema.NODE_EVENTS)
+    assert {"camera_lost"} < of_camera <= set(event_schema.CAMERA_EVENTS)
 
 
 @pytest.mark.parametrize(
