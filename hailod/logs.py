@@ -6,13 +6,16 @@ priority, and each key as a field `HAILOD_CAMERA=front`; without python3-systemd
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
 import sys
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO
@@ -28,6 +31,7 @@ Level = Literal["debug", "info", "warning", "error"]
 MAX_VALUE = 2_000
 MAX_TRACEBACK = 16_000
 MAX_REPEATING = 1_024
+MAX_TAPPED = 100
 
 # syslog(3)
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -106,6 +110,62 @@ class Repeats:
         return self._counts.pop(key, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finished line: `wall` is Unix seconds, text and fields are free of secrets and control characters."""
+
+    wall: float
+    level: str
+    text: str
+    fields: Mapping[str, str]
+
+
+class Tap:
+    """A second reader of the log, who comes when it has time: nobody who logs ever waits for it. Thread-safe.
+
+    It gets what is at least `level` and comes from none of the modules whose name begins with one of `without`. At most
+    MAX_TAPPED lines wait; of more the oldest go.
+    """
+
+    def __init__(self, level: Level, without: tuple[str, ...] = ()) -> None:
+        self._least = getattr(logging, level.upper())
+        self._without = without
+        # Counting and appending are atomic each: a lock could be held by the thread that a line interrupts.
+        self._numbers = itertools.count(1)
+        self._lines: deque[tuple[int, Line]] = deque(maxlen=MAX_TAPPED)
+        self._read = 0
+        self._newest = 0
+
+    def hear(self, line: Line, origin: str) -> None:
+        """One line of the log, logged by the module `origin`."""
+        if getattr(logging, line.level.upper()) >= self._least and not origin.startswith(self._without):
+            self._lines.append((next(self._numbers), line))
+
+    def read(self) -> list[Line]:
+        """The lines since the last time, the oldest first. For one thread, as is `lost`."""
+        found = []
+        while self._lines:
+            number, line = self._lines.popleft()
+            self._newest = max(self._newest, number)
+            found.append(line)
+        self._read += len(found)
+        return found
+
+    @property
+    def lost(self) -> int:
+        """How many lines went unread until the last `read`."""
+        return self._newest - self._read
+
+
+_tap: Tap | None = None
+
+
+def tap(reader: Tap | None) -> None:
+    """From now on `reader` gets the lines too; None: nobody does."""
+    global _tap  # noqa: PLW0603 -- there is one log of the process
+    _tap = reader
+
+
 class Sink(Protocol):
     """Where finished lines go: `text` is the one-liner, `fields` its keys, `trace` a traceback or empty."""
 
@@ -173,7 +233,7 @@ def configure(level: Level = "info", secrets: SecretFilter | None = None, *, sin
             _Emit(sink or _choose_sink(sys.stderr, os.environ), secrets),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.ReturnLoggerFactory(),
+        logger_factory=_Named,
         # Loggers of modules outlive a configuration; those of tests and of the daemon must not mix.
         cache_logger_on_first_use=False,
     )
@@ -191,6 +251,13 @@ def set_level(level: Level) -> None:
     logging.getLogger().setLevel(level.upper())
 
 
+class _Named(structlog.ReturnLogger):
+    """The end of the pipeline for one module, which is remembered by its name."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+
 class _Emit:
     """The last processor: text, fields and traceback, scrubbed, to the sink."""
 
@@ -206,6 +273,10 @@ class _Emit:
         fields = {key: self._clean(value, MAX_VALUE) for key, value in event.items()}
         pairs = (f"{key}={_quoted(value)}" for key, value in fields.items())
         self._sink.write(level, "  ".join((text, " ".join(pairs))).rstrip(), fields, trace)
+        reader = _tap
+        if reader is not None:
+            # A library's line says in its fields where it comes from.
+            reader.hear(Line(time.time(), level, text, fields), getattr(logger, "name", "") or fields.get("logger", ""))
         return ""
 
     def _clean(self, value: object, limit: int) -> str:

@@ -86,6 +86,10 @@ class MqttSettings(Section):
     allow_control: Annotated[bool, Reach.BROKER] = True
     # Home Assistant finds the node by itself; "off" takes it away again.
     discovery: Annotated[Literal["device", "off"], Reach.LIVE] = "device"
+    # The form of every document and command, as JSON Schema, for programs that read or write them.
+    schemas: Annotated[bool, Reach.LIVE] = True
+    # Lines of the log from this level on, for a node whose log nobody can see.
+    log: Annotated[Literal["off", "warning", "error"], Reach.LIVE] = "off"
     metrics_interval: Annotated[float, Field(ge=1.0, le=3600.0), Reach.LIVE] = 10.0
     detections_max_hz: Annotated[float, Field(ge=0.0, le=30.0), Reach.LIVE] = 5.0
 

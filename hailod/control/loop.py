@@ -270,6 +270,7 @@ class Control(Workbench):
         else:
             self._note(parts.health.clear(Code.WORKER_LATE))
         parts.reports.health()
+        parts.reports.log()
         if now >= self._next_metrics:
             interval = self._settings.mqtt.metrics_interval
             self._next_metrics = max(self._next_metrics + interval, now)
@@ -336,6 +337,7 @@ class Control(Workbench):
                 self._note(transition)
         self._settings = settings
         parts.set_log_level(settings.log_level)
+        parts.reports.configure(settings.mqtt)
         parts.publisher.configure(settings.mqtt.detections_max_hz)
         parts.engine.configure(settings.device, settings.pipeline)
         self.want()

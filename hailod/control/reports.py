@@ -12,16 +12,16 @@ from pathlib import Path
 
 from hailod import logs
 from hailod.clock import Clock, Timeline
-from hailod.config.model import Settings
-from hailod.health import Health
+from hailod.config.model import MqttSettings, Settings
+from hailod.control.log_topic import LogTopic
+from hailod.health import Code, Health
 from hailod.mailbox import Outcome, Snapshot
-from hailod.mqtt import discovery, payloads
+from hailod.mqtt import discovery, payloads, schema
 from hailod.mqtt.commands import MAX_BYTES
 from hailod.mqtt.outbox import HEALTH, Outbox
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.stats import Stats
-from hailod.redact import redact_url
 from hailod.version import VERSION
 
 COMMAND_QUEUE = 16
@@ -68,11 +68,29 @@ class Reports:
         self._fps_in = fps_in
         self._started = clock.monotonic()
         self._timeline = Timeline(clock)
+        self._log = LogTopic(topics, clock, outbox)
+        self._schemas = schema.documents(topics.base, [str(code) for code in Code])
+        # Those of an earlier run may still be there.
+        self._schemas_told = True
         self._cpu_before = (clock.monotonic(), time.process_time(), 0.0)
 
     def clock_synced(self, synced: bool) -> None:
         """From now on documents say, or no longer say, that their `ts` comes from a clock that is not set."""
         self._outbox.clock_synced = synced
+
+    def configure(self, settings: MqttSettings) -> None:
+        """What beside the documents is told: their schemas, and lines of the log."""
+        self._log.configure(settings.log)
+        for name, document in self._schemas.items():
+            if settings.schemas:
+                self._outbox.state(self._topics.schema(name), document)
+            elif self._schemas_told:
+                self._outbox.forget(self._topics.schema(name))
+        self._schemas_told = settings.schemas
+
+    def log(self) -> None:
+        """`N/log`: the lines that came since the last time, if they are wanted."""
+        self._log.tick()
 
     def info(self, settings: Settings) -> None:
         """`N/info`: at the start, and when the device, its host, the cameras or the clock change."""
@@ -133,32 +151,16 @@ class Reports:
 
     def settings(self, settings: Settings, revision: int, *, lent: bool = False, pending: str | None = None) -> None:
         """`N/settings` and every `C/settings`."""
-        default = settings.default_model
-        document = payloads.settings(
-            revision=revision,
-            model=default,
-            batch_size=settings.models[default].batch_size if default else None,
-            max_delay_ms=settings.models[default].max_delay_ms if default else None,
-            log_level=settings.log_level,
-            lent=lent,
-            pending=pending,
-        )
+        document = payloads.settings(revision=revision, settings=settings, lent=lent, pending=pending)
         self._outbox.state(self._topics.settings, document)
         for camera in settings.cameras:
             self.camera_settings(settings, revision, camera)
 
     def camera_settings(self, settings: Settings, revision: int, camera: str) -> None:
         """`C/settings`."""
-        entry = settings.cameras[camera]
         model = settings.model_of(camera)
         document = payloads.camera_settings(
-            revision=revision,
-            enabled=entry.enabled,
-            threshold=entry.threshold,
-            max_fps=entry.max_fps,
-            labels=entry.labels or [],
-            models=[model] if model else [],
-            source=redact_url(entry.source.get_secret_value()),
+            revision=revision, camera=settings.cameras[camera], models=[model] if model else []
         )
         self._outbox.state(self._topics.camera(camera).settings, document)
 

@@ -64,9 +64,9 @@ class Queued:
 class StatePolicy:
     """When a state document is worth telling again.
 
-    It counts as unchanged when it equals the one sent last but for the top-level keys in `ignore` and for numbers
-    that moved by less than their `deadband`. Unchanged, it is told again only `keep_alive` seconds after the last time
-    (None: never); changed, at most every `min_interval` seconds, the latest then.
+    It counts as unchanged when it equals the one sent last but for the top-level keys in `ignore` and for numbers that
+    moved by less than the `deadband` of their key, at any depth. Unchanged, it is told again only `keep_alive` seconds
+    after the last time (None: never); changed, at most every `min_interval` seconds, the latest then.
     """
 
     keep_alive: float | None = None
@@ -86,6 +86,8 @@ class StatePolicy:
     def _equal(self, key: str, sent: object, new: object) -> bool:
         if key in self.deadband and isinstance(sent, int | float) and isinstance(new, int | float):
             return abs(new - sent) < self.deadband[key]
+        if isinstance(sent, Mapping) and isinstance(new, Mapping):
+            return sent.keys() == new.keys() and all(self._equal(inner, sent[inner], new[inner]) for inner in sent)
         return sent == new
 
 

@@ -49,11 +49,17 @@ _NODE_EVENTS = (5.0, 20.0)
 # That it came or went is news of its own: the document is told again although nothing else in it has changed.
 _UNSYNCED = MappingProxyType({"clock_synced": False})
 
+# What a figure has to move by to be news: frames per second, degrees Celsius.
+_DEADBAND = MappingProxyType({"fps": 0.5, "temp_c": 0.5})
+
 ON_CHANGE = StatePolicy()
 HEALTH = StatePolicy(
-    keep_alive=60.0, min_interval=0.5, ignore=frozenset({"ts", "uptime_s", "device_restarts", "mqtt", "frames"})
+    keep_alive=60.0,
+    min_interval=0.5,
+    ignore=frozenset({"ts", "uptime_s", "device_restarts", "mqtt", "frames"}),
+    deadband=_DEADBAND,
 )
-CAMERA_STATE = StatePolicy(keep_alive=30.0, min_interval=0.5, deadband=MappingProxyType({"fps": 0.5}))
+CAMERA_STATE = StatePolicy(keep_alive=30.0, min_interval=0.5, deadband=_DEADBAND)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +140,11 @@ class Outbox:
             accepted = self._streams.put(topic, dated, max_hz, self._clock.monotonic(), online=self._online)
         if accepted:
             self._notify()
+
+    def give_up(self, topic: str, count: int) -> None:
+        """Count `count` messages of a stream that were too many before they came here."""
+        with self._lock:
+            self._drops[topic.rpartition("/")[2], Drop.OVERFLOW] += count
 
     def event(self, topic: str, document: Mapping[str, object]) -> None:
         """Queue an event; it gains `seq`, counted from 1 per topic, and `replayed`.

@@ -14,12 +14,18 @@ from typing import Literal
 
 import numpy as np
 
+from hailod.config.model import CameraSettings, Settings
+from hailod.redact import redact_url
 from hailod.types import Detections
 
 VERSION = 1
 API = "1.0"
 # So many fit into a document; the lowest scores are left out and their number told as `more`.
 MAX_DETECTIONS = 150
+# The settings that everybody may read as they are: of the node, of its default model, of a camera.
+NODE_SHOWN = ("log_level",)
+MODEL_SHOWN = ("batch_size", "max_delay_ms")
+CAMERA_SHOWN = ("enabled", "threshold", "max_fps", "frozen_after", "sleeps", "rotate", "flip", "crop")
 
 Payload = dict[str, object]
 HealthState = Literal["ok", "degraded", "failed"]
@@ -64,6 +70,13 @@ class ModelEntry:
 def number(value: float | None, digits: int = 1) -> float | None:
     """`value` rounded, or None when it is not finite."""
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON has it."""
+    if isinstance(value, float):
+        return number(value, 4)
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def info(
@@ -165,24 +178,17 @@ def metrics(
     }
 
 
-def settings(
-    *,
-    revision: int,
-    model: str | None,
-    batch_size: int | None,
-    log_level: str,
-    max_delay_ms: float | None = None,
-    lent: bool = False,
-    pending: str | None = None,
-) -> Payload:
-    """`N/settings`: what is in effect. `device` is ON, or OFF while it is lent to other programs."""
+def settings(*, revision: int, settings: Settings, lent: bool = False, pending: str | None = None) -> Payload:
+    """`N/settings`: what is in effect, and of that only what is named here. `device` is ON, or OFF while it is lent to
+    other programs; how frames are batched is that of the default model, null without one."""
+    default = settings.default_model
+    model = settings.models[default] if default else None
     return {
         "v": VERSION,
         "revision": revision,
-        "model": model,
-        "batch_size": batch_size,
-        "max_delay_ms": number(max_delay_ms),
-        "log_level": log_level,
+        "model": default,
+        **{key: _plain(getattr(model, key, None)) for key in MODEL_SHOWN},
+        **{key: _plain(getattr(settings, key)) for key in NODE_SHOWN},
         "device": "OFF" if lent else "ON",
         "pending": pending,
     }
@@ -214,26 +220,16 @@ def camera_state(
     }
 
 
-def camera_settings(
-    *,
-    revision: int,
-    enabled: bool,
-    threshold: float,
-    max_fps: float | None,
-    labels: Sequence[str],
-    models: Sequence[str],
-    source: str,
-) -> Payload:
-    """`C/settings`: what is in effect. `source` comes redacted: no user, password or query value."""
+def camera_settings(*, revision: int, camera: CameraSettings, models: Sequence[str]) -> Payload:
+    """`C/settings`: what is in effect, and of that only what is named here; of `source` no user, password or value of
+    its query."""
     return {
         "v": VERSION,
         "revision": revision,
-        "enabled": enabled,
-        "threshold": number(threshold, 4),
-        "max_fps": number(max_fps, 3),
-        "labels": list(labels),
+        **{key: _plain(getattr(camera, key)) for key in CAMERA_SHOWN},
+        "labels": list(camera.labels or ()),
         "models": list(models),
-        "source": source,
+        "source": redact_url(camera.source.get_secret_value()),
     }
 
 
@@ -275,3 +271,15 @@ def detections(
 def event(event_type: str, *, ts: float, event_id: str, **fields: object) -> Payload:
     """`N/event` and `C/event`; the outbox adds `seq` and `replayed`."""
     return {"v": VERSION, "event_type": event_type, "id": event_id, "ts": number(ts, 3), **fields}
+
+
+def log_line(*, ts: float, level: str, text: str, fields: Mapping[str, str], repeated: int) -> Payload:
+    """`N/log`: one line. `repeated` is how often the same one came since it was told last, this time not counted."""
+    return {
+        "v": VERSION,
+        "ts": number(ts, 3),
+        "level": level,
+        "text": text,
+        "fields": dict(fields),
+        "repeated": repeated,
+    }

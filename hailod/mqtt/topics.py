@@ -103,6 +103,14 @@ class Topics:
         return f"{self.base}/event"
 
     @property
+    def log(self) -> str:
+        return f"{self.base}/log"
+
+    def schema(self, name: str) -> str:
+        """Where the form of a document or a command is told."""
+        return f"{self.base}/schema/{name}"
+
+    @property
     def discovery(self) -> str:
         """Where Home Assistant looks for the node. The node's name goes in as it is: `a-b` and `a_b` are two."""
         return f"{HOME_ASSISTANT}/device/{ROOT}_{self.node}/config"

@@ -86,6 +86,25 @@ def test_main_job(models: Path, broker: Broker) -> None:
     assert "frames accounted for" in daemon.output
 
 
+def test_interface_is_told_and_kept_to(models: Path, broker: Broker) -> None:
+    """A node publishes the form of all that it says and takes, with every flag as the interface has it, and lines of
+    its log for those who asked for them."""
+    with (
+        Observer(broker.port, "hailod/#", "homeassistant/#", as_published=True) as observer,
+        Daemon(models, broker, ONE_CAMERA, mqtt='log = "warning"\n') as daemon,
+    ):
+        index = last(observer, f"{BASE}/schema/index").json
+        for name in (*index["documents"], *index["commands"]):
+            assert last(observer, f"{BASE}/schema/{name}").json["$schema"] == index["dialect"]
+        observer.wait_for(f"{BASE}/status")
+        observer.publish(f"{BASE}/cmd/no.such", '{"id":"1"}')
+        observer.wait_for(f"{BASE}/reply/no.such")
+        lines = observer.wait_for(f"{BASE}/log")
+        assert (lines[0].json["level"], lines[0].json["text"]) == ("warning", "message refused")
+        observer.wait_for(f"{FRONT}/detections")
+        assert daemon.stop() == 0
+
+
 def test_killed_host_is_replaced(models: Path, broker: Broker) -> None:
     """kill -9 of the device host: health says so, a new one starts, cameras and MQTT stay up, detections go on."""
     with Observer(broker.port, "hailod/#") as observer, Daemon(models, broker, ONE_CAMERA) as daemon:

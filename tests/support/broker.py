@@ -10,16 +10,18 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.support.waiting import wait_for
 
@@ -181,15 +183,29 @@ class Seen:
 
 
 class Observer:
-    """A client that records what it is sent, in order, and can publish."""
+    """A client that records what it is sent, in order, and can publish.
+
+    `of_broker` are those of one broker that are still known to somebody, by its port.
+    """
+
+    _all: ClassVar[weakref.WeakSet[Observer]] = weakref.WeakSet()
 
     def __init__(
-        self, port: int, *filters: str, protocol: int = 5, username: str | None = None, password: str | None = None
+        self,
+        port: int,
+        *filters: str,
+        protocol: int = 5,
+        username: str | None = None,
+        password: str | None = None,
+        as_published: bool = False,
     ) -> None:
+        """`as_published`: `retain` is what the sender said (MQTT 5), not whether the broker had kept the message."""
+        self.as_published = as_published
         self.seen: list[Seen] = []
         self._port = port
         self._filters = filters
         self._ready = threading.Event()
+        Observer._all.add(self)
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion(protocol))
         if username is not None:
             self._client.username_pw_set(username, password)
@@ -212,6 +228,10 @@ class Observer:
         # paho leaves the socket pair that wakes its thread to its finaliser, which comes too late in a reference cycle.
         self._client._reset_sockets()
 
+    @classmethod
+    def of_broker(cls, port: int) -> list[Observer]:
+        return [observer for observer in cls._all if observer._port == port]
+
     def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False, **properties: Any
     ) -> None:
@@ -233,7 +253,12 @@ class Observer:
         return self.of(topic)
 
     def _subscribe(self, client: Client, *_: object) -> None:
-        client.subscribe([(pattern, 1) for pattern in self._filters or ("#",)])
+        filters = self._filters or ("#",)
+        if self.as_published:
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            client.subscribe([(pattern, options) for pattern in filters])
+        else:
+            client.subscribe([(pattern, 1) for pattern in filters])
 
     def _record(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         self.seen.append(

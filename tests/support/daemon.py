@@ -13,7 +13,8 @@ from types import TracebackType
 
 import psutil
 
-from tests.support.broker import Broker
+from tests.support.broker import Broker, Observer
+from tests.support.interface import Interface
 from tests.support.models import sees_two
 from tests.support.waiting import wait_for
 
@@ -25,7 +26,8 @@ SEES_TWO = sees_two(96, 128)
 
 
 class Daemon:
-    """`hailod run` on a configuration written for it; everything it prints is kept.
+    """`hailod run` on a configuration written for it; everything it prints is kept, and what was seen of it is held
+    to the interface at the end.
 
     `prefix` is a command that becomes the daemon by exec.
     """
@@ -51,6 +53,7 @@ class Daemon:
         head += f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nmetrics_interval = 1.0\n'
         self.path.write_text(head + mqtt + (simulated if device is None else device) + body)
         self.lines: list[str] = []
+        self._port = broker.port
         self._prefix = prefix
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -75,6 +78,8 @@ class Daemon:
         self._collect()
         if kind is not None:
             print("\n".join(self.lines[-60:]))
+        else:
+            self._check_interface()
 
     @property
     def process(self) -> subprocess.Popen[str]:
@@ -116,6 +121,14 @@ class Daemon:
         code = self.process.wait(timeout)
         self._collect()
         return code
+
+    def _check_interface(self) -> None:
+        """Every message that anybody saw of the node kept to the interface."""
+        for observer in Observer.of_broker(self._port):
+            rules = Interface(BASE, as_published=observer.as_published)
+            for seen in list(observer.seen):
+                rules.take(seen.topic, seen.payload, qos=seen.qos, retain=seen.retain)
+            assert not rules.problems, "\n".join(["the node did not keep to its interface:", *rules.problems])
 
     def _host(self) -> int | None:
         hosts = self.hosts()

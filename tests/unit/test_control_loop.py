@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from hailod.app import exit_code
@@ -582,3 +584,42 @@ def test_files_are_not_read_by_the_control_thread(rig: Rig) -> None:
     (event,) = rig.news()[TOPICS.event]
     assert event["event_type"] == "config_rejected"
     assert rig.control.settings is rig.settings
+
+
+def _schemas(rig: Rig) -> set[str]:
+    return {topic for topic in rig.outbox.present if topic.startswith(f"{TOPICS.base}/schema/")}
+
+
+def test_schemas_are_told_and_taken_away(rig: Rig) -> None:
+    """The form of every document and command is a state like any other: told before `online`, and cleared when turned
+    off, told again when turned on."""
+    index = json.loads(rig.raw(TOPICS.schema("index"))[0])
+    assert _schemas(rig) == {TOPICS.schema(name) for name in ("index", *index["documents"], *index["commands"])}
+    assert TOPICS.rank(TOPICS.models) < TOPICS.rank(TOPICS.schema("index")) < TOPICS.rank(TOPICS.settings)
+    off = rig.settings.model_copy(update={"mqtt": rig.settings.mqtt.model_copy(update={"schemas": False})})
+    rig.control.adopt(off)
+    assert rig.raw(TOPICS.schema("health"))[-1] == b""
+    assert _schemas(rig) == set()
+    rig.control.adopt(off)
+    assert len(rig.raw(TOPICS.schema("health"))) == 2, "nothing more is cleared"
+    rig.control.adopt(rig.settings)
+    assert _schemas(rig)
+
+
+def test_log_over_mqtt_follows_its_setting(rig: Rig) -> None:
+    """Lines of the log are told from the moment at which they are wanted until they no longer are."""
+    from hailod import logs
+    from tests.support.log import restored
+
+    def adopt(level: str) -> None:
+        mqtt = rig.settings.mqtt.model_copy(update={"log": level})
+        rig.control.adopt(rig.settings.model_copy(update={"mqtt": mqtt}))
+
+    with restored():
+        logs.configure("info", sink=logs.TerminalSink(io.StringIO()))
+        logger = structlog.get_logger("hailod.somewhere")
+        for level, told in (("off", 0), ("warning", 1), ("error", 1), ("off", 1)):
+            adopt(level)
+            logger.warning(f"heard at {level}")
+            rig.tick()
+            assert len(rig.told(TOPICS.log)) == told

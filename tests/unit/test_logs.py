@@ -26,6 +26,7 @@ from hailod.logs import (
     set_level,
     tally,
 )
+from tests.support.log import restored
 
 PASSWORD = "geheim/42"
 
@@ -47,15 +48,11 @@ class Lines:
 @pytest.fixture
 def lines() -> Iterator[Lines]:
     """A process whose log goes to a list, as it was before when the test ends."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook)
-    sink = Lines()
-    secrets = configure("info", sink=sink)
-    secrets.add(PASSWORD)
-    yield sink
-    root.handlers[:], sys.excepthook, threading.excepthook, sys.unraisablehook = before[0], *before[2:]
-    root.setLevel(before[1])
-    structlog.reset_defaults()
+    with restored():
+        sink = Lines()
+        secrets = configure("info", sink=sink)
+        secrets.add(PASSWORD)
+        yield sink
 
 
 def log() -> structlog.typing.FilteringBoundLogger:

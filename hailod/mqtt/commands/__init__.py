@@ -15,6 +15,7 @@ from hailod.mqtt.commands.parse import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_ID,
+    Envelope,
     Origin,
     Refusal,
     Request,
@@ -50,6 +51,7 @@ from hailod.mqtt.commands.table import (
     SettingsSet,
     Spec,
     StateRefresh,
+    arguments,
 )
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "DeviceAcquire",
     "DeviceRelease",
     "DeviceRestart",
+    "Envelope",
     "HealthGet",
     "ModelAdd",
     "ModelRemove",
@@ -91,6 +94,7 @@ __all__ = [
     "Spec",
     "StateRefresh",
     "accepted",
+    "arguments",
     "error",
     "failure",
     "ok",

@@ -29,7 +29,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _Model = TypeVar("_Model", bound=Args)
 
 
-class _Envelope(Args):
+class Envelope(Args):
+    """A whole request on `cmd/...`, whatever the command."""
+
     id: Annotated[str, Field(max_length=MAX_ID)] | None = None
     args: JsonValue = None
     timeout_s: Annotated[float, Field(gt=0.0, le=LONGEST_DEADLINE, allow_inf_nan=False)] | None = None
@@ -95,7 +97,7 @@ def parse(inbound: Inbound, topics: Topics) -> Request | Refusal | None:
             return Request(origin, _setting(target, inbound.payload), _deadline(inbound, None))
         document = _load(inbound.payload)
         origin = _identified(origin, document)
-        envelope = _check(_Envelope, document)
+        envelope = _check(Envelope, document)
         return Request(
             origin,
             _command(target.name, envelope.args),

@@ -187,6 +187,11 @@ COMMANDS: Mapping[str, Spec] = {
 }
 
 
+def arguments() -> Mapping[str, type[Args]]:
+    """The model of what each command takes, by the command's name; of `ping` it holds `args`, which may be anything."""
+    return {name: spec.args for name, spec in COMMANDS.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """One key of `set/...`: how its text is read, and which command the value makes. `read` and what `command` makes of

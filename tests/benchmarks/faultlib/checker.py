@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from hailod.health import Code
+from tests.support.interface import Interface
 
 MAX_BYTES = 16_384
 MAX_PROBLEMS = 50
@@ -41,6 +42,7 @@ class Message:
     at: float = 0.0
     wall: float = 0.0
     retain: bool = False
+    qos: int | None = None
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -67,7 +69,7 @@ class Checker:
     is expected from then on. No payload may hold one of `secrets`. A result of an older frame than `max_age` seconds,
     as the node itself measured it, is too old to be published as new. `clears`: a document may be withdrawn
     by an empty one, as the broker takes none of its size. `empty` counts those that told of no objects, or
-    of fewer than there are.
+    of fewer than there are. With `interface` every message is held to the published schemas too.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Checker:
         secrets: Sequence[str] = (),
         max_age: float = 1.5,
         clears: bool = False,
+        interface: Interface | None = None,
     ) -> None:
         self.problems: list[str] = []
         self.messages = 0
@@ -87,6 +90,7 @@ class Checker:
         self._expects = dict(expects or {})
         self._secrets = tuple(secrets)
         self._max_age = max_age
+        self._interface = interface
         self._instance: str | None = None
         self._cameras: dict[str, _Camera] = {}
         self._sequence: dict[str, int] = {}
@@ -99,6 +103,10 @@ class Checker:
         for secret in self._secrets:
             if secret.encode() in message.payload:
                 self._complain(message, "holds a secret")
+        if self._interface is not None:
+            self._interface.take(message.topic, message.payload, qos=message.qos, retain=message.retain)
+            self.problems += self._interface.problems[: MAX_PROBLEMS - len(self.problems)]
+            self._interface.problems.clear()
         if not message.topic.startswith(f"{self._base}/"):
             return
         if len(message.payload) > MAX_BYTES:
@@ -135,6 +143,8 @@ class Checker:
                 pass  # a camera that is no more
             case _ if self._clears and not message.payload:
                 pass
+            case ["schema", *_]:
+                pass  # what is of its own form
             case _:
                 document = message.document
                 if document["v"] != 1:
@@ -155,7 +165,7 @@ class Checker:
                 self._detections(message, camera, document)
             case ["cam", _, "event"]:
                 self._event(message, document)
-            case ["cam", _, "settings" | "track"] | ["reply" | "schema" | "job", _]:
+            case ["cam", _, "settings" | "track"] | ["reply" | "job", _]:
                 pass
             case [name] if name in judges:
                 judges[name](message, document)

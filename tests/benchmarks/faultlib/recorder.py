@@ -91,7 +91,8 @@ def subscriber(hear: Callable[[Message], None], ready: threading.Event, login: L
         client.username_pw_set(*login)
 
     def on_message(_client: Client, _data: object, message: MQTTMessage) -> None:
-        hear(Message(message.topic, bytes(message.payload), time.monotonic(), time.time(), message.retain))
+        moment, payload = (time.monotonic(), time.time()), bytes(message.payload)
+        hear(Message(message.topic, payload, *moment, message.retain, message.qos))
 
     client.on_connect = lambda connected, *_: connected.subscribe("#", 1)
     client.on_subscribe = lambda *_: ready.set()

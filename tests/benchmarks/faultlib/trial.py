@@ -26,6 +26,7 @@ from tests.benchmarks.faultlib.proxy import Proxy
 from tests.benchmarks.faultlib.recorder import Login, Recorder, retained_by
 from tests.support.broker import Broker
 from tests.support.daemon import BASE, NODE
+from tests.support.interface import Interface
 from tests.support.models import sees_two
 
 SEES = {"person": 1, "car": 1}
@@ -104,7 +105,9 @@ class Trial:
         when all but the daemon is there."""
         self.online = {name: SEES for name in cameras if name not in others}
         self.others = list(others)
-        self.checker = Checker(BASE, expects=self.online, secrets=self.secrets, clears=not self.tells_all)
+        self.checker = Checker(
+            BASE, expects=self.online, secrets=self.secrets, clears=not self.tells_all, interface=Interface(BASE)
+        )
         self.recorder = Recorder(self.checker)
         self._stack.callback(self.recorder.disconnect)
         self.broker = broker or Broker(self.folder)
