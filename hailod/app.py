@@ -14,12 +14,14 @@ import structlog
 from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded
 from hailod.config.model import ModelSettings
-from hailod.config.store import Store
+from hailod.config.store import StateFile, Store
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
+from hailod.control.discovery import Discovery
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit
 from hailod.control.loop import Control, Parts
+from hailod.control.recorder import Recorder
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver
 from hailod.deadman import DeadMansSwitch
@@ -27,6 +29,8 @@ from hailod.errors import ConfigError, ModelError
 from hailod.health import Health
 from hailod.logs import Level
 from hailod.models.catalogue import apply_settings, find_model, resolve_manifest
+from hailod.mqtt import commands as control_plane
+from hailod.mqtt import discovery
 from hailod.mqtt.client import MqttClient
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
@@ -43,7 +47,8 @@ log = structlog.get_logger(__name__)
 # Whatever happens, the process is over less than 5 s after it was told to end. One after the other, at the most:
 CAMERAS_STOP_S = 0.75
 ENGINE_STOP_S = 2.0
-SAVER_STOP_S = 0.25
+SAVER_STOP_S = 0.2
+RECORDER_STOP_S = 0.05
 MQTT_FAREWELL_S = 1.0
 # With the grace of the MQTT thread that is 4.5 s. What takes longer is cut short then, by `deadman`.
 END_WITHIN_S = 4.6
@@ -89,6 +94,7 @@ class Daemon:
     cameras: Cameras
     mqtt: MqttClient
     saver: Saver
+    recorder: Recorder
     clock: Clock
     switch: DeadMansSwitch
 
@@ -135,6 +141,7 @@ class Daemon:
     def _stop_saver(self) -> None:
         if not self.saver.stop(SAVER_STOP_S):
             log.warning("what was set over MQTT is not on the disk")
+        self.recorder.stop(RECORDER_STOP_S)
 
     def _stop_mqtt(self) -> None:
         self.mqtt.stop(MQTT_FAREWELL_S)
@@ -209,6 +216,7 @@ def build(
         connection=lambda: Connection(mqtt.protocol, mqtt.reconnects),
         fps_in=lambda: cameras.fps_in,
     )
+    recorder = Recorder(StateFile(settings.state_dir, discovery.FILE), clock)
     parts = Parts(
         clock=clock,
         inbox=inbox,
@@ -218,13 +226,14 @@ def build(
         health=health,
         reports=reports,
         notifier=Notifier.from_env(env),
-        watched=lambda: (*engine.workers, mqtt.worker, saver.worker),
+        watched=lambda: (*engine.workers, mqtt.worker, saver.worker, recorder.worker),
         set_log_level=set_log_level,
         events=events,
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
+        discovery=Discovery(topics, clock, outbox, recorder, controls=control_plane.controls()),
     )
     commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
     control = Control(settings, plans, parts, commands, revision=loaded.overrides.revision, discarded=loaded.discarded)
-    return Daemon(control, inbox, engine, cameras, mqtt, saver, clock, switch)
+    return Daemon(control, inbox, engine, cameras, mqtt, saver, recorder, clock, switch)

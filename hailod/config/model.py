@@ -84,8 +84,9 @@ class MqttSettings(Section):
     keepalive: Annotated[int, Field(ge=5, le=600), Reach.BROKER] = 15
     tls: TlsSettings | None = None
     allow_control: Annotated[bool, Reach.BROKER] = True
-    # Home Assistant finds the node by itself; "off" takes it away again.
-    discovery: Annotated[Literal["device", "off"], Reach.LIVE] = "device"
+    # Home Assistant finds node and cameras by itself: one message for each device, or ("single") for each entity, as
+    # some other readers of its discovery want it; "off" takes them away again.
+    discovery: Annotated[Literal["device", "single", "off"], Reach.LIVE] = "device"
     metrics_interval: Annotated[float, Field(ge=1.0, le=3600.0), Reach.LIVE] = 10.0
     detections_max_hz: Annotated[float, Field(ge=0.0, le=30.0), Reach.LIVE] = 5.0
 

@@ -394,3 +394,14 @@ def _describe(refused: CommandError) -> Payload:
     if refused.allowed is not None:
         described["allowed"] = list(refused.allowed[:_MAX_ALLOWED])
     return described
+
+
+def controls() -> frozenset[str]:
+    """All that a node can be told: `cmd/<name>`, `set/<key>`, and `cam/set/<key>` of a camera."""
+    return frozenset(
+        (
+            *(f"cmd/{name}" for name in _COMMAND_NAMES),
+            *(f"set/{key}" for key in _NODE_KEYS),
+            *(f"cam/set/{key}" for key in _CAMERA_KEYS),
+        )
+    )
