@@ -47,10 +47,10 @@ log = structlog.get_logger(__name__)
 # Whatever happens, the process is over less than 5 s after it was told to end. One after the other, at the most:
 CAMERAS_STOP_S = 0.75
 ENGINE_STOP_S = 2.0
-SAVER_STOP_S = 0.2
+SAVER_STOP_S = 0.25
 RECORDER_STOP_S = 0.05
 MQTT_FAREWELL_S = 1.0
-# With the grace of the MQTT thread that is 4.5 s. What takes longer is cut short then, by `deadman`.
+# With the grace of the MQTT thread that is 4.55 s. What takes longer is cut short then, by `deadman`.
 END_WITHIN_S = 4.6
 
 
@@ -112,6 +112,7 @@ class Daemon:
         with ExitStack() as ends:
             # The last one to be named here is the first to end; each is ended whatever happened to those before it.
             ends.callback(self._stop_mqtt)
+            ends.callback(self._stop_recorder)
             ends.callback(self._stop_saver)
             ends.callback(self._stop_engine)
             ends.callback(self._stop_cameras)
@@ -141,6 +142,8 @@ class Daemon:
     def _stop_saver(self) -> None:
         if not self.saver.stop(SAVER_STOP_S):
             log.warning("what was set over MQTT is not on the disk")
+
+    def _stop_recorder(self) -> None:
         self.recorder.stop(RECORDER_STOP_S)
 
     def _stop_mqtt(self) -> None:
