@@ -15,12 +15,14 @@ import structlog
 from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded
 from hailod.config.model import ModelSettings
-from hailod.config.store import Overrides, Store
+from hailod.config.store import Overrides, StateFile, Store
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
+from hailod.control.discovery import Discovery
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit, Reload
 from hailod.control.loop import Control, Parts
+from hailod.control.recorder import Recorder
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver
 from hailod.deadman import DeadMansSwitch
@@ -29,6 +31,8 @@ from hailod.health import Health
 from hailod.logs import Level
 from hailod.models.admission import admit
 from hailod.models.catalogue import MODEL_DIRS, apply_settings, find_model, resolve_manifest
+from hailod.mqtt import commands as control_plane
+from hailod.mqtt import discovery
 from hailod.mqtt.client import MqttClient
 from hailod.mqtt.commands import ModelAdd
 from hailod.mqtt.outbox import Outbox
@@ -52,8 +56,9 @@ Fetch = Callable[[str, str, Path], Path]
 CAMERAS_STOP_S = 0.75
 ENGINE_STOP_S = 2.0
 SAVER_STOP_S = 0.25
+RECORDER_STOP_S = 0.05
 MQTT_FAREWELL_S = 1.0
-# With the grace of the MQTT thread that is 4.5 s. What takes longer is cut short then, by `deadman`.
+# With the grace of the MQTT thread that is 4.55 s. What takes longer is cut short then, by `deadman`.
 END_WITHIN_S = 4.6
 
 
@@ -115,6 +120,7 @@ class Daemon:
     cameras: Cameras
     mqtt: MqttClient
     saver: Saver
+    recorder: Recorder
     clock: Clock
     switch: DeadMansSwitch
 
@@ -136,6 +142,7 @@ class Daemon:
         with ExitStack() as ends:
             # The last one to be named here is the first to end; each is ended whatever happened to those before it.
             ends.callback(self._stop_mqtt)
+            ends.callback(self._stop_recorder)
             ends.callback(self._stop_saver)
             ends.callback(self._stop_engine)
             ends.callback(self._stop_cameras)
@@ -165,6 +172,9 @@ class Daemon:
     def _stop_saver(self) -> None:
         if not self.saver.stop(SAVER_STOP_S):
             log.warning("what was set over MQTT is not on the disk")
+
+    def _stop_recorder(self) -> None:
+        self.recorder.stop(RECORDER_STOP_S)
 
     def _stop_mqtt(self) -> None:
         self.mqtt.stop(MQTT_FAREWELL_S)
@@ -242,6 +252,7 @@ def build(
         connection=lambda: Connection(mqtt.protocol, mqtt.reconnects),
         fps_in=lambda: cameras.fps_in,
     )
+    recorder = Recorder(StateFile(settings.state_dir, discovery.FILE), clock)
     parts = Parts(
         clock=clock,
         inbox=inbox,
@@ -251,12 +262,13 @@ def build(
         health=health,
         reports=reports,
         notifier=Notifier.from_env(env),
-        watched=lambda: (*engine.workers, mqtt.worker, saver.worker),
+        watched=lambda: (*engine.workers, mqtt.worker, saver.worker, recorder.worker),
         set_log_level=set_log_level,
         events=events,
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
+        discovery=Discovery(topics, clock, outbox, recorder, controls=control_plane.controls()),
         plan_model=lambda name, model: plan_model(name, model, loaded.config_dir),
         reload=reload or _no_files,
         find_model=partial(find_added, settings.state_dir, fetch),
@@ -271,4 +283,4 @@ def build(
         discarded=loaded.discarded,
         files=loaded.files,
     )
-    return Daemon(control, inbox, engine, cameras, mqtt, saver, clock, switch)
+    return Daemon(control, inbox, engine, cameras, mqtt, saver, recorder, clock, switch)

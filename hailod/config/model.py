@@ -84,8 +84,9 @@ class MqttSettings(Section):
     keepalive: Annotated[int, Field(ge=5, le=600), Reach.BROKER] = 15
     tls: TlsSettings | None = None
     allow_control: Annotated[bool, Reach.BROKER] = True
-    # Home Assistant finds the node by itself; "off" takes it away again.
-    discovery: Annotated[Literal["device", "off"], Reach.LIVE] = "device"
+    # Home Assistant finds node and cameras by itself: one message for each device, or ("single") for each entity, as
+    # some other readers of its discovery want it; "off" takes them away again.
+    discovery: Annotated[Literal["device", "single", "off"], Reach.LIVE] = "device"
     # The form of every document and command, as JSON Schema, for programs that read or write them.
     schemas: Annotated[bool, Reach.LIVE] = True
     # Lines of the log from this level on, for a node whose log nobody can see.

@@ -38,7 +38,6 @@ VERSION = 1
 MAX_BYTES = 262_144
 MAX_SET = 1_024
 _MAX_REVISION = 2**53
-_TEMPORARY = f".{FILE}."
 # More than a writer that was killed again and again can have left; the rest goes at the next start.
 _MAX_LEFTOVERS = 1_000
 
@@ -124,37 +123,34 @@ class Found:
     problem: str = ""
 
 
-class Store:
-    """The file in its folder. `read` changes nothing on disk; `prepare` and `write` raise StoreError, and may take as
-    long as the disk does."""
+class StateFile:
+    """A file of the state directory that is replaced as a whole. `text` changes nothing on disk; `prepare` and
+    `replace` raise StoreError, and may take as long as the disk does."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str) -> None:
         self.directory = directory
+        self.name = name
+        self._temporary = f".{name}."
         self._numbers = itertools.count(1)
 
     @property
     def path(self) -> Path:
-        return self.directory / FILE
+        return self.directory / self.name
 
-    def read(self) -> Found:
-        """What the file holds, unchecked but for its form."""
+    def text(self, max_bytes: int) -> str | None:
+        """What the file holds, unchecked; None where there is none. Raises ConfigError for what is no such file."""
         try:
             os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
-            return Found()
+            return None
         except OSError as error:
-            return Found(problem=f"{self.path}: cannot be read: {error.strerror}")
-        try:
-            return Found(parse(read_text(self.path, MAX_BYTES, follow=False)))
-        except ConfigError as error:
-            return Found(problem=str(error))
-        except ValueError as error:
-            return Found(problem=f"{self.path}: {error}")
+            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from None
+        return read_text(self.path, max_bytes, follow=False)
 
     def prepare(self, *, put_aside: bool = False) -> None:
         """Make the folder if its parent is there, and remove what a killed writer left behind.
 
-        `put_aside`: the file cannot be used; it becomes `overrides.json.broken`, in the place of an earlier one.
+        `put_aside`: the file cannot be used; it becomes `<name>.broken`, in the place of an earlier one.
         """
         try:
             os.mkdir(self.directory, 0o750)
@@ -164,13 +160,13 @@ class Store:
             raise self._refusal(error, errno.EROFS if error.errno == errno.EROFS else errno.ENOENT) from None
         try:
             with self._folder() as folder:
-                for name in itertools.islice(_leftovers(folder), _MAX_LEFTOVERS):
+                for name in itertools.islice(_leftovers(folder, self._temporary), _MAX_LEFTOVERS):
                     with suppress(OSError):
                         os.unlink(name, dir_fd=folder)
                 if put_aside:
                     # Whatever keeps it in its place, the next write tells.
                     with suppress(OSError):
-                        os.rename(FILE, BROKEN, src_dir_fd=folder, dst_dir_fd=folder)
+                        os.rename(self.name, f"{self.name}.broken", src_dir_fd=folder, dst_dir_fd=folder)
                 if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
                     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
                 if not os.access(self.directory, os.W_OK | os.X_OK):
@@ -178,16 +174,15 @@ class Store:
         except OSError as error:
             raise self._refusal(error) from None
 
-    def write(self, overrides: Overrides) -> None:
+    def replace(self, data: bytes) -> None:
         """Replace the file. When this returns it is on the disk; when it raises, the file is the one before it, or,
         if only the sync of the folder failed, perhaps already this one."""
-        data = overrides.encode()
         try:
             with self._folder() as folder:
-                temporary = f"{_TEMPORARY}{os.getpid()}-{next(self._numbers)}"
+                temporary = f"{self._temporary}{os.getpid()}-{next(self._numbers)}"
                 try:
                     _write_synced(folder, temporary, data)
-                    os.rename(temporary, FILE, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.rename(temporary, self.name, src_dir_fd=folder, dst_dir_fd=folder)
                 except OSError:
                     with suppress(OSError):
                         os.unlink(temporary, dir_fd=folder)
@@ -211,10 +206,31 @@ class Store:
         return StoreError(f"{self.path} cannot be written: {error.strerror}", fix)
 
 
+class Store(StateFile):
+    """`overrides.json` in its folder."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, FILE)
+
+    def read(self) -> Found:
+        """What the file holds, unchecked but for its form."""
+        try:
+            text = self.text(MAX_BYTES)
+            return Found() if text is None else Found(parse(text))
+        except ConfigError as error:
+            return Found(problem=str(error))
+        except ValueError as error:
+            return Found(problem=f"{self.path}: {error}")
+
+    def write(self, overrides: Overrides) -> None:
+        """Replace the file, as `replace` does."""
+        self.replace(overrides.encode())
+
+
 def parse(text: str) -> Overrides:
     """The document of a file. Raises ValueError, without anything of the text, for one that is not of our form."""
     try:
-        document = json.loads(text, object_pairs_hook=_unique)
+        document = json.loads(text, object_pairs_hook=unique_keys)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except json.JSONDecodeError as fault:
@@ -262,16 +278,17 @@ def _settable() -> frozenset[KeyPath]:
     ) - {("models", ANY_NAME, "path")}
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: a table in which no key occurs twice; ValueError otherwise."""
     document = dict(pairs)
     if len(document) != len(pairs):
         raise ValueError("a key occurs twice")
     return document
 
 
-def _leftovers(folder: int) -> Iterator[str]:
+def _leftovers(folder: int, prefix: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(_TEMPORARY)]
+        names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     yield from names
 
 

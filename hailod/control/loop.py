@@ -22,6 +22,7 @@ from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
 from hailod.control.conditions import Conditions
 from hailod.control.device import DeviceNews
+from hailod.control.discovery import Discovery
 from hailod.control.errands import ErrandDone, Errands
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit, Reload
@@ -62,6 +63,8 @@ BROKER_PATIENCE_S = 5.0
 # Settings that were left out at the start are told for so long, or until others are saved in their place.
 DISCARDED_HOLD_S = 3600.0
 DISCARDED_SHOWN = 20
+# So long the start waits for the disk to know what Home Assistant is about to be told.
+DISCOVERY_PATIENCE_S = 1.0
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
 
 
@@ -89,6 +92,7 @@ class Parts:
     set_log_level: Callable[[Level], None]
     events: Events
     saver: Saver
+    discovery: Discovery
     # Says that the control thread is alive, to whoever ends the process when it is not.
     hold: Callable[[], None]
     # Whether the wall clock is set.
@@ -167,7 +171,9 @@ class Control(Workbench):
         self._look_at_clock()
         reports = parts.reports
         reports.info(self._settings)
-        reports.discovery(self._settings)
+        parts.discovery.start()
+        self._show_devices()
+        parts.discovery.settle(DISCOVERY_PATIENCE_S)
         reports.models(self._lineup.plans)
         reports.settings(self._settings, self._revision)
         reports.health()
@@ -237,9 +243,10 @@ class Control(Workbench):
         match event:
             case DeviceUp():
                 self._parts.reports.info(self._settings)
-                self._parts.reports.discovery(self._settings)
             case ModelReady() | ModelUnloaded():
                 self._parts.reports.models(self._lineup.plans)
+        if self._parts.discovery.hear(event):
+            self._show_devices()
         self._commands.device_event(event)
 
     def tick(self, now: float) -> None:
@@ -254,6 +261,9 @@ class Control(Workbench):
         self._commands.tick(now)
         self._lending.tick(now)
         self._answer_birth(self._birth.due(now))
+        if parts.discovery.tick(now):
+            # Home Assistant takes a value that it knows only now from the next message.
+            self.tell_settings()
         if self._broker_due is not None and now >= self._broker_due:
             self._broker_due = None
             self._broker_down(self._link)
@@ -317,10 +327,9 @@ class Control(Workbench):
         self.apply(settings)
         if settings.cameras.keys() != before.cameras.keys():
             reports.info(settings)
-        if settings.mqtt != before.mqtt or settings.cameras.keys() != before.cameras.keys():
-            reports.discovery(settings)
         if settings.models != before.models:
             reports.models(self._lineup.plans)
+        self._show_devices()
         return self._revision
 
     def keep(self, edit: Edit) -> int | None:
@@ -362,10 +371,15 @@ class Control(Workbench):
     def _answer_birth(self, step: Step | None) -> None:
         reports = self._parts.reports
         if step is Step.DISCOVERY:
-            reports.repeat_discovery()
+            self._parts.discovery.repeat()
         elif step is Step.STATES:
             reports.repeat_states()
             reports.metrics(self._settings)
+
+    def _show_devices(self) -> None:
+        """What Home Assistant makes devices of is as settings, models and accelerator are now."""
+        parts = self._parts
+        parts.discovery.show(self._settings, parts.reports.identity(self._settings), self._lineup.plans)
 
     def models_wanted(self, names: Collection[str]) -> None:
         self._device.configure(self._settings.device, names)

@@ -16,7 +16,7 @@ from hailod.config.model import MqttSettings, Settings
 from hailod.control.log_topic import LogTopic
 from hailod.health import Code, Health
 from hailod.mailbox import Outcome, Snapshot
-from hailod.mqtt import discovery, payloads, schema
+from hailod.mqtt import payloads, schema
 from hailod.mqtt.commands import MAX_BYTES
 from hailod.mqtt.outbox import HEALTH, Outbox
 from hailod.mqtt.topics import Topics
@@ -100,7 +100,7 @@ class Reports:
             instance=self._instance,
             started_at=self._timeline.wall(self._started),
             clock_synced=self._outbox.clock_synced,
-            device=self._identity(settings),
+            device=self.identity(settings),
             cameras=sorted(settings.cameras),
             features=[],
             limits={"cmd_bytes": MAX_BYTES, "cmd_queue": COMMAND_QUEUE, "detections_max_hz": 30},
@@ -108,19 +108,6 @@ class Reports:
             response_prefixes=self._topics.response_prefixes,
         )
         self._outbox.state(self._topics.info, document)
-
-    def discovery(self, settings: Settings) -> None:
-        """What Home Assistant makes a device of: at the start, and when the device has said who it is."""
-        if settings.mqtt.discovery == "off":
-            self._outbox.forget(self._topics.discovery)
-            return
-        identity, control = self._identity(settings), settings.mqtt.allow_control
-        document = discovery.node_device(self._topics, identity=identity, version=VERSION, control=control)
-        self._outbox.state(self._topics.discovery, document)
-
-    def repeat_discovery(self) -> None:
-        """The same once more, for a Home Assistant that has just started."""
-        self._outbox.repeat(self._topics.discovery)
 
     def repeat_states(self) -> None:
         """Everything that is retained once more, unchanged."""
@@ -229,7 +216,8 @@ class Reports:
         )
         self._outbox.stream(self._topics.metrics, {**document, "log": logs.tally()}, 1.0)
 
-    def _identity(self, settings: Settings) -> payloads.DeviceIdentity:
+    def identity(self, settings: Settings) -> payloads.DeviceIdentity:
+        """What accelerator this is, as far as it is known."""
         identity = {key: str(value) for key, value in self._engine.link.identity.items() if value}
         return payloads.DeviceIdentity(
             simulated=settings.device.backend == "simulated",

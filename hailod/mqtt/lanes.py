@@ -14,7 +14,7 @@ from enum import StrEnum
 from hailod.mqtt.bucket import TokenBucket
 from hailod.mqtt.messages import Document
 
-MAX_TOPICS = 1024
+MAX_TOPICS = 4096
 MAX_EVENTS = 1000
 MAX_REPLIES = 64
 EVENT_TTL = 600.0
@@ -110,6 +110,8 @@ class StateLane:
         self._forgotten: dict[str, None] = {}
         # Topics whose state cannot be sent, and of which the broker is told to hold nothing.
         self._blank: set[str] = set()
+        # What was picked last of each topic, until the broker has it.
+        self._flying: dict[str, Document] = {}
 
     def __len__(self) -> int:
         return sum(entry.due is not None for entry in self._states.values()) + len(self._forgotten)
@@ -149,6 +151,17 @@ class StateLane:
     def fits(self, topic: str) -> None:
         """The topic's document, just picked, can be sent."""
         self._blank.discard(topic)
+
+    def landed(self, topic: str, document: Document) -> None:
+        """The broker has the document, or will never have it."""
+        if self._flying.get(topic) is document:
+            del self._flying[topic]
+
+    def settled(self, topic: str) -> bool:
+        """Whether the broker has the latest of the topic, its clearing included."""
+        entry = self._states.get(topic)
+        told = entry is None or (entry.sent is not None and entry.due is None)
+        return told and topic not in self._flying and topic not in self._forgotten
 
     def restore_clearing(self, topic: str) -> None:
         """It is not known whether the broker cleared the topic; a state that it has by now is announced anyway."""
@@ -190,6 +203,7 @@ class StateLane:
         if self._forgotten:
             topic = next(iter(self._forgotten))
             del self._forgotten[topic]
+            self._flying[topic] = ""
             return Queued(Kind.STATE, topic, "")
         for topic, entry in self._states.items():
             if entry.due is not None and entry.due <= now:
@@ -201,9 +215,9 @@ class StateLane:
             return now
         return min((entry.due for entry in self._states.values() if entry.due is not None), default=None)
 
-    @staticmethod
-    def _picked(topic: str, entry: _State, now: float) -> Queued:
+    def _picked(self, topic: str, entry: _State, now: float) -> Queued:
         entry.sent, entry.sent_at, entry.due = entry.document, now, None
+        self._flying[topic] = entry.document
         return Queued(Kind.STATE, topic, entry.document)
 
 

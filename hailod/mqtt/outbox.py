@@ -131,6 +131,11 @@ class Outbox:
             self._states.forget(topic)
         self._notify()
 
+    def settled(self, topics: Iterable[str]) -> bool:
+        """Whether the broker has acknowledged the latest state of each topic, or that there is none any more."""
+        with self._lock:
+            return all(self._states.settled(topic) for topic in topics)
+
     def stream(self, topic: str, document: Document, max_hz: float) -> None:
         """Send `document` now or never; at most `max_hz` a second on this topic, 0 turns it off."""
         if max_hz <= 0:
@@ -281,6 +286,8 @@ class Outbox:
         with self._lock:
             if outgoing.message.kind is Kind.STREAM:
                 self._streams.landed(outgoing.topic)
+            elif outgoing.message.kind is Kind.STATE:
+                self._states.landed(outgoing.topic, outgoing.message.document)
             if refused:
                 self._drops[outgoing.message.kind, Drop.REFUSED] += 1
 
@@ -326,6 +333,7 @@ class Outbox:
                 self._streams.landed(message.topic)
             elif message.kind is Kind.STATE:
                 self._states.blank(message.topic)
+                self._states.landed(message.topic, message.document)
             first = subject not in self._complained
             self._complained.add(subject)
         if first:

@@ -63,6 +63,14 @@ class CameraTopics:
     def event(self) -> str:
         return f"{self.base}/event"
 
+    @property
+    def snapshot(self) -> str:
+        return f"{self.base}/snapshot"
+
+    def set(self, key: str) -> str:
+        """Where a setting of the camera is set."""
+        return f"{self.base}/set/{key}"
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -118,6 +126,10 @@ class Topics:
     def set(self, key: str) -> str:
         """Where a setting of the node is set."""
         return f"{self.base}/set/{key}"
+
+    def command(self, name: str) -> str:
+        """Where a command goes."""
+        return f"{self.base}/cmd/{name}"
 
     def camera(self, name: str) -> CameraTopics:
         return CameraTopics(f"{self.base}/cam/{name}")

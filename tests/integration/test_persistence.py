@@ -132,7 +132,7 @@ def test_what_does_not_fit_any_more_is_left_out_and_told(home: Path, broker: Bro
         if model == "other":
             file.write_text("{")
             (state / ".overrides.json.1-1").write_text("half")
-    assert sorted(os.listdir(state)) == ["overrides.json.broken"]
+    assert sorted(os.listdir(state)) == ["discovery.json", "overrides.json.broken"]
 
 
 def test_disk_that_refuses_is_survived_told_and_over(home: Path, broker: Broker) -> None:

@@ -20,6 +20,7 @@ from hailod.config.store import Edit, Overrides
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.device import TROUBLE_HOLD_S
+from hailod.control.discovery import Discovery
 from hailod.control.errands import ErrandDone
 from hailod.control.events import Events
 from hailod.control.inbox import Inbox, Quit, Reload
@@ -44,6 +45,7 @@ from hailod.worker import Worker
 from tests.support.cameras import FakeWorker
 from tests.support.desk import settings
 from tests.support.device import frame
+from tests.support.recorder import FakeRecorder
 from tests.support.store import FakeStore
 
 TOPICS = Topics("pi")
@@ -100,6 +102,8 @@ class Rig:
         )
         self.store = FakeStore()
         self.saver = Saver(self.store, Overrides(), clock, self.inbox.put)
+        discovery = Discovery(TOPICS, clock, outbox, FakeRecorder(), controls=frozenset({"set/device"}))
+        discovery.start()
         parts = Parts(
             clock=clock,
             inbox=self.inbox,
@@ -113,6 +117,7 @@ class Rig:
             set_log_level=self.levels.append,
             events=events,
             saver=self.saver,
+            discovery=discovery,
             hold=lambda: None,
             clock_synced=lambda: self.clock_synced,
         )
@@ -487,16 +492,16 @@ def test_host_on_its_way_out_is_no_start(rig: Rig) -> None:
 
 def test_birth_of_home_assistant_is_answered_in_order(rig: Rig) -> None:
     """Discovery first, a moment later every state, and then metrics at once."""
-    rig.control._parts.reports.discovery(rig.settings)
-    rig.control.tell_settings()
+    rig.control.adopt(rig.settings)
     rig.tick()
-    assert len(rig.told(TOPICS.discovery)) == 1
+    camera = "homeassistant/device/hailod_pi_front/config"
+    assert (len(rig.told(TOPICS.discovery)), len(rig.told(camera))) == (1, 1)
     for payload in (b"offline", b"online"):
         rig.control.handle(Inbound(HOME_ASSISTANT_STATUS, payload, False, rig.clock.monotonic()))
     rig.tick(0.9)
     assert len(rig.told(TOPICS.discovery)) == 1
     rig.tick(4.2)
-    assert len(rig.told(TOPICS.discovery)) == 2
+    assert (len(rig.told(TOPICS.discovery)), len(rig.told(camera))) == (2, 2)
     healths, metrics = len(rig.told(TOPICS.health)), len(rig.told(TOPICS.metrics))
     rig.tick(1.0)
     assert len(rig.told(TOPICS.discovery)) == 3
@@ -510,6 +515,7 @@ def test_node_can_be_hidden_from_home_assistant(rig: Rig) -> None:
     on = rig.settings.mqtt
     rig.control.adopt(rig.settings.model_copy(update={"mqtt": on.model_copy(update={"discovery": "off"})}))
     assert rig.raw(TOPICS.discovery) == [b""]
+    rig.tick()
     rig.control.adopt(rig.settings)
     assert rig.raw(TOPICS.discovery)[-1].startswith(b"{")
 

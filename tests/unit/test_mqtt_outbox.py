@@ -551,3 +551,61 @@ def test_producers_wake_the_sender(outbox: Outbox) -> None:
     outbox.reply(ReplyTo("hailod/client/a"), {"v": 1})
     outbox.forget(TOPICS.info)
     assert len(wakes) == 4
+
+
+def test_state_is_settled_when_the_broker_has_it(outbox: Outbox) -> None:
+    """The latest of a topic is settled once it is acknowledged; an older one that is acknowledged is not enough."""
+    assert outbox.settled([TOPICS.info])
+    outbox.state(TOPICS.info, {"v": 1})
+    assert not outbox.settled([TOPICS.info])
+    outbox.online()
+    assert not outbox.settled([TOPICS.info])
+    first = outbox.take()
+    assert first is not None
+    outbox.state(TOPICS.info, {"v": 2})
+    second = outbox.take()
+    assert second is not None
+    outbox.done(first)
+    assert not outbox.settled([TOPICS.health, TOPICS.info])
+    outbox.done(second)
+    assert outbox.settled([TOPICS.health, TOPICS.info])
+    outbox.state(TOPICS.info, {"v": 2})
+    assert outbox.settled([TOPICS.info])
+
+
+def test_clearing_is_settled_when_the_broker_has_it(outbox: Outbox) -> None:
+    """The same holds for a topic that is cleared, and for one that was on its way when the broker went."""
+    outbox.online()
+    outbox.state(TOPICS.info, {"v": 1})
+    drain(outbox)
+    outbox.forget(TOPICS.info)
+    assert not outbox.settled([TOPICS.info])
+    lost = outbox.take()
+    assert lost is not None
+    outbox.offline([lost])
+    assert not outbox.settled([TOPICS.info])
+    outbox.online()
+    drain(outbox)
+    assert outbox.settled([TOPICS.info])
+
+
+def test_state_that_was_lost_is_not_settled(outbox: Outbox) -> None:
+    """What was on its way when the broker went is settled after it was told again, not before."""
+    outbox.online()
+    outbox.state(TOPICS.info, {"v": 1})
+    lost = outbox.take()
+    assert lost is not None
+    outbox.offline([lost])
+    assert not outbox.settled([TOPICS.info])
+    outbox.online()
+    assert not outbox.settled([TOPICS.info])
+    drain(outbox)
+    assert outbox.settled([TOPICS.info])
+
+
+def test_state_that_cannot_be_sent_is_waited_for_by_nobody(outbox: Outbox) -> None:
+    """A document that is refused for its size is settled: it is not going to get any further."""
+    outbox.online()
+    outbox.state(TOPICS.info, {"v": "x" * MAX_DOCUMENT})
+    drain(outbox)
+    assert outbox.settled([TOPICS.info])

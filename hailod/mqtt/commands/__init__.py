@@ -52,6 +52,7 @@ from hailod.mqtt.commands.table import (
     Spec,
     StateRefresh,
     arguments,
+    controls,
 )
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "StateRefresh",
     "accepted",
     "arguments",
+    "controls",
     "error",
     "failure",
     "ok",

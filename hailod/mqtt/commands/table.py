@@ -222,3 +222,14 @@ CAMERA_SCALARS: Mapping[str, Scalar] = {
     "threshold": Scalar(scalars.number_of(CameraSettings, "threshold"), _of_camera),
     "max_fps": Scalar(scalars.number_of(CameraSettings, "max_fps"), _of_camera),
 }
+
+
+def controls() -> frozenset[str]:
+    """All that a node can be told: `cmd/<name>`, `set/<key>`, and `cam/set/<key>` of a camera."""
+    return frozenset(
+        (
+            *(f"cmd/{name}" for name in COMMANDS),
+            *(f"set/{key}" for key in NODE_SCALARS),
+            *(f"cam/set/{key}" for key in CAMERA_SCALARS),
+        )
+    )
