@@ -19,6 +19,7 @@ from hailod.config.model import CameraSettings, Settings
 from hailod.control import transactions
 from hailod.control.events import Events
 from hailod.control.lease import clock_time
+from hailod.control.refusals import Refusals
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.saver import SaverEvent
 from hailod.control.transactions import (
@@ -80,6 +81,7 @@ class Commands:
         self._clock = clock
         self._outbox = outbox
         self._events = events
+        self._refusals = Refusals(clock, events)
         self._limit = commands.RateLimit(clock)
         self._cache = ReplyCache(clock)
         self._waiting: deque[Request] = deque()
@@ -126,7 +128,8 @@ class Commands:
         self._next()
 
     def tick(self, now: float) -> None:
-        """Deadlines, and the first answer to what takes long."""
+        """Deadlines, the first answer to what takes long, and refusals that wait to be told."""
+        self._refusals.tick(now, self._desk)
         under_way = self._under_way
         if under_way is None:
             self._next()
@@ -251,7 +254,7 @@ class Commands:
             self._outbox.reply(request.origin.reply_to, reply)
 
     def _fail(self, request: Request, error: CommandError, *, rolled_back: bool = False) -> None:
-        log.warning("command failed", cmd=request.origin.name, code=error.code, reason=str(error))
+        self._refusals.write("command failed", cmd=request.origin.name, code=error.code, reason=str(error))
         reply = commands.error(request.origin, error, self._clock)
         if rolled_back:
             reply = {**reply, "rolled_back": True}
@@ -262,16 +265,14 @@ class Commands:
         self._answer_failure(request.origin, error, reply)
 
     def _refuse(self, origin: commands.Origin, error: CommandError) -> None:
-        log.warning("message refused", topic=origin.topic, code=error.code, reason=str(error))
+        self._refusals.write("message refused", topic=origin.topic, code=error.code, reason=str(error))
         self._answer_failure(origin, error, commands.error(origin, error, self._clock))
 
     def _answer_failure(self, origin: commands.Origin, error: CommandError, reply: payloads.Payload) -> None:
         if origin.reply_to is not None:
             self._outbox.reply(origin.reply_to, reply)
         if origin.reply_to is None or error.code == "retained_ignored":
-            self._events.node("command_failed", **commands.failure(origin, error))
-        if origin.reply_to is None and self._desk is not None:
-            self._desk.tell_settings()
+            self._refusals.tell(origin, error, self._desk)
 
 
 def _known(**facts: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.support.broker import Broker
 from tests.support.daemon import BASE, Daemon
@@ -104,14 +105,16 @@ class Ear:
             if heard.at >= since and matches(heard):
                 return heard
 
-    def forget(self) -> None:
-        """Forget what was kept so far."""
+    def forget_but(self, *topics: str) -> None:
+        """Forget what was kept so far of all other topics."""
         with self._fresh:
-            self._heard.clear()
+            self._heard[:] = [heard for heard in self._heard if heard.topic in topics]
 
     def _subscribe(self, client: Client, *_: object) -> None:
         if self._filters:
-            client.subscribe([(pattern, 1) for pattern in self._filters])
+            # What it says itself it does not hear: whatever comes is another's.
+            options = SubscribeOptions(qos=1, noLocal=True)
+            client.subscribe([(pattern, options) for pattern in self._filters])
         else:
             self._ready.set()
 
