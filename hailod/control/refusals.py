@@ -1,7 +1,7 @@
 """How refusals are told when strangers ask for more of them than anyone can read.
 
-The node's events go out at 5 a second and the log ends on somebody's SD card: a flood of nonsense must neither delay the
-event that the device is lost, nor fill the disk, nor have the settings told a thousand times.
+The node's events go out at 5 a second and the log ends on somebody's SD card: a flood of nonsense must neither delay
+the event that the device is lost, nor fill the disk, nor have the settings told a thousand times.
 """
 
 from __future__ import annotations

@@ -17,9 +17,25 @@ from hailod.mqtt.topics import HOME_ASSISTANT_STATUS, Topics
 
 # The interface's closed list.
 CODES = frozenset(
-    "bad_json bad_args unknown_command unknown_camera model_not_found model_incompatible out_of_range "
-    "revision_conflict busy rate_limited expired too_large retained_ignored forbidden device_unavailable timeout "
-    "internal".split()
+    {
+        "bad_json",
+        "bad_args",
+        "unknown_command",
+        "unknown_camera",
+        "model_not_found",
+        "model_incompatible",
+        "out_of_range",
+        "revision_conflict",
+        "busy",
+        "rate_limited",
+        "expired",
+        "too_large",
+        "retained_ignored",
+        "forbidden",
+        "device_unavailable",
+        "timeout",
+        "internal",
+    }
 )
 MEGABYTE = b" " * (1 << 20)
 
@@ -135,7 +151,22 @@ _TRAVERSAL = (
     "C:\\windows\\win.ini",
     "a.hef\x00.toml",
 )
-_INJECTED = ("+", "#", "a/b", "/", "", "a/+/b", "$SYS/broker", "a\x00b", "a\nb", "\u202eb", "a b", "client", "é", "a" * 300)
+_INJECTED = (
+    "+",
+    "#",
+    "a/b",
+    "/",
+    "",
+    "a/+/b",
+    "$SYS/broker",
+    "a\x00b",
+    "a\nb",
+    "\u202eb",
+    "a b",
+    "client",
+    "é",
+    "a" * 300,
+)
 _ELSEWHERE = (
     "homeassistant/device/evil/config",
     "homeassistant/status",
@@ -155,8 +186,39 @@ _ELSEWHERE = (
     " hailod/client/x",
 )
 _WILD = ("hailod/client/#", "hailod/client/+/x", "#", "hailod/client/\x00", "hailod/client/a\nb")
-_ODD: tuple[object, ...] = (None, True, False, 0, -1, 1.5, "", "x", [], {}, [[]], {"a": {}}, 2**63, -(2**63), 1e308, "1", "ON")
-_NUMBERS = ("1e999", "-1e999", "1e308", "1" + "0" * 400, "1" * 5000, "-0", "0.0000000001", "9" * 19, "1e-400", "00", "+1", ".5")
+_ODD: tuple[object, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    {"a": {}},
+    2**63,
+    -(2**63),
+    1e308,
+    "1",
+    "ON",
+)
+_NUMBERS = (
+    "1e999",
+    "-1e999",
+    "1e308",
+    "1" + "0" * 400,
+    "1" * 5000,
+    "-0",
+    "0.0000000001",
+    "9" * 19,
+    "1e-400",
+    "00",
+    "+1",
+    ".5",
+)
 _CONSTANTS = ("NaN", "Infinity", "-Infinity", "nan", "inf", "undefined", "None")
 
 
@@ -254,7 +316,9 @@ def _extra(message: Hostile, rng: random.Random) -> Hostile:
 
 
 def _no_object(message: Hostile, rng: random.Random) -> Hostile:
-    return replace(message, payload=rng.choice((b"[]", b'""', b"1", b"null", b"true", b"{", b"}", b"{}", b" ", b"\x00")))
+    return replace(
+        message, payload=rng.choice((b"[]", b'""', b"1", b"null", b"true", b"{", b"}", b"{}", b" ", b"\x00"))
+    )
 
 
 def _oversize(message: Hostile, rng: random.Random) -> Hostile:
@@ -303,7 +367,9 @@ def _renamed(message: Hostile, rng: random.Random) -> Hostile:
 
 def _crossed(message: Hostile, rng: random.Random) -> Hostile:
     """A payload where another is expected."""
-    payload = rng.choice((b"ON", b"0.5", b'{"args":{}}', b'{"id":"x"}', b"online", b"PRESS", b'"ON"', b"1,5", b"0x10", b"1_0"))
+    payload = rng.choice(
+        (b"ON", b"0.5", b'{"args":{}}', b'{"id":"x"}', b"online", b"PRESS", b'"ON"', b"1,5", b"0x10", b"1_0")
+    )
     return replace(message, payload=payload)
 
 

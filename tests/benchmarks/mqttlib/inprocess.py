@@ -113,7 +113,9 @@ class Bench:
         replies += self._settle(over=True)
         unanswered = owed - replies
         if unanswered:
-            self._tally.complain(f"{unanswered.total()} messages without an answer: {self._named(messages, unanswered)}")
+            self._tally.complain(
+                f"{unanswered.total()} messages without an answer: {self._named(messages, unanswered)}"
+            )
         events = self.events.failed - before_events
         untold = self.events.untold - before_untold
         self._tally.answers["event: counted by the next one"] += untold
@@ -152,7 +154,9 @@ class Bench:
                 if TOPICS.parse(outgoing.topic) is None:
                     self._tally.complain(f"it clears {outgoing.topic!r}, which is not for commands")
                 continue
-            if not outgoing.topic.startswith((f"{TOPICS.base}/", "hailod/client/")) or set(outgoing.topic) & set("+#\0"):
+            if not outgoing.topic.startswith((f"{TOPICS.base}/", "hailod/client/")) or set(outgoing.topic) & set(
+                "+#\0"
+            ):
                 self._tally.complain(f"it publishes to {outgoing.topic!r}")
             document = json.loads(outgoing.payload)
             if outgoing.correlation is None or "status" not in document:

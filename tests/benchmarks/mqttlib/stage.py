@@ -186,7 +186,9 @@ class Stage:
         """The newest document on a topic that is kept."""
         return json.loads(self._word(topic))
 
-    def command(self, name: str, args: object = None, *, timeout: float = 30.0, **envelope: object) -> Mapping[str, Any]:
+    def command(
+        self, name: str, args: object = None, *, timeout: float = 30.0, **envelope: object
+    ) -> Mapping[str, Any]:
         """Give a command; returns its final reply."""
         identity = f"c{next(_numbers)}"
         sent = time.monotonic()
@@ -207,5 +209,7 @@ class Stage:
         """The next so many metrics."""
         began = time.monotonic()
         topic = f"{BASE}/metrics"
-        wait_for(lambda: len(self.ear.since(began, topic)) >= count, timeout=5.0 + 3.0 * count, what="metrics", every=0.1)
+        wait_for(
+            lambda: len(self.ear.since(began, topic)) >= count, timeout=5.0 + 3.0 * count, what="metrics", every=0.1
+        )
         return [heard.document for heard in self.ear.since(began, topic)][:count]

@@ -181,7 +181,9 @@ class _Attack:
                 del owed[heard.correlation]
                 self._judge(heard)
         for message in owed.values():
-            siege.complain(f"no answer to {message.by}: {message.topic} {message.payload[:100]!r} {_size(message)} bytes")
+            siege.complain(
+                f"no answer to {message.by}: {message.topic} {message.payload[:100]!r} {_size(message)} bytes"
+            )
         ear.forget_but(f"{BASE}/settings", f"{BASE}/models", f"{BASE}/info", *_camera_settings())
 
     def _judge(self, heard: Heard) -> None:
