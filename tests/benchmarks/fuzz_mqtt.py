@@ -4,8 +4,8 @@
 
 `--messages` go straight to the parser and the command queue, whose clock is turned by hand, so that the limit of 10
 commands a second holds none of them back. `--wire` more go through a real mosquitto to the real daemon with a simulated
-device and two cameras at work: half of them with each answer awaited, the other half as a flood, as fast as the broker
-takes them and for at least `--seconds`.
+device and two cameras at work: half of them with each answer awaited, of these `--paced` slower than 10 a second; the
+other half as a flood, as fast as the broker takes them and for at least `--seconds`.
 
 All are mutations of valid commands. One that is still valid is made to ask for nothing (`dry_run`, or a revision that
 there is not), or is left out. Each must be answered with a code of the interface's list, or met with silence where that
@@ -112,6 +112,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=100_000, help="straight to the command queue (%(default)s)")
     parser.add_argument("--wire", type=int, default=20_000, help="through a broker to the daemon (%(default)s)")
+    parser.add_argument("--paced", type=int, default=200, help="of them slower than the rate limit (%(default)s)")
     parser.add_argument("--seconds", type=int, default=10, help="of measurement without and in the flood (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the generator (%(default)s)")
     parser.add_argument("--no-bounds", action="store_true", help="tell how inference goes on, do not judge it")
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if tally.rss_after - tally.rss_before > GROWTH_MB:
         tally.problems.append(f"the process grew by {tally.rss_after - tally.rss_before:.1f} MB")
     half = options.wire // 2
-    siege = wire.besiege(half, options.wire - half, options.seed, seconds=options.seconds)
+    siege = wire.besiege(options.paced, half, options.wire - half, options.seed, seconds=options.seconds)
     siege.problems += judge(siege, bounds=not options.no_bounds)
     print("\n".join(told(siege)))
     print(f"{load()}; {steal.percent_until_now():.1f} % of the machine was stolen")

@@ -19,13 +19,25 @@ def test_hostile_messages_are_answered_and_change_nothing(tmp_path: Path) -> Non
     nothing is said on topics of others. Speed is measured by the long form."""
     mosquitto_path()
     found = tmp_path / "fuzz.json"
-    short = ["--messages", "2500", "--wire", "600", "--seconds", "1", "--no-bounds", "--json", str(found)]
+    short = [
+        "--messages",
+        "2500",
+        "--wire",
+        "500",
+        "--paced",
+        "10",
+        "--seconds",
+        "1",
+        "--no-bounds",
+        "--json",
+        str(found),
+    ]
     command = [sys.executable, "-m", "tests.benchmarks.fuzz_mqtt", *short]
     table = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     print(table.stdout, table.stderr)
     findings = json.loads(found.read_text())
     assert findings["problems"] == []
     assert findings["in_process"]["messages"] == 2500
-    assert findings["daemon"]["accounted"] == 300
-    assert findings["daemon"]["flooded"] >= 300
+    assert findings["daemon"]["accounted"] == 250
+    assert findings["daemon"]["flooded"] >= 250
     assert table.returncode == 0

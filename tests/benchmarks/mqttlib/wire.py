@@ -80,8 +80,9 @@ class Siege:
             self.problems.append(text)
 
 
-def besiege(accounted: int, flooded: int, seed: int, *, seconds: int) -> Siege:
-    """So many messages of which each answer is awaited; then a flood of so many, for at least so many seconds."""
+def besiege(paced: int, accounted: int, flooded: int, seed: int, *, seconds: int) -> Siege:
+    """`paced` and `accounted` messages of which each answer is awaited, the former slowly; then a flood of `flooded`
+    that lasts `seconds` at least."""
     siege = Siege()
     models = {"one.sim.toml": sees_two(96, 128), "two.sim.toml": sees_two(96, 128)}
     kept = (f"{BASE}/reply/", "hailod/client/", f"{BASE}/metrics", f"{BASE}/settings", f"{BASE}/models", f"{BASE}/info")
@@ -101,7 +102,7 @@ def besiege(accounted: int, flooded: int, seed: int, *, seconds: int) -> Siege:
         )
         with stage:
             try:
-                _Attack(stage, siege, seed).run(accounted, flooded, seconds)
+                _Attack(stage, siege, seed).run(paced, accounted, flooded, seconds)
             except AssertionError as error:
                 siege.complain(str(error))
                 siege.problems += stage.daemon.lines[-5:]
@@ -125,7 +126,7 @@ class _Attack:
         self._numbers = 0
         self._process = psutil.Process(stage.daemon.process.pid)
 
-    def run(self, accounted: int, flooded: int, seconds: int) -> None:
+    def run(self, paced: int, accounted: int, flooded: int, seconds: int) -> None:
         stage, siege = self._stage, self._siege
         host = stage.daemon.host
         stage.metrics(1)
@@ -134,6 +135,10 @@ class _Attack:
         siege.rss_before = self._rss()
         siege.rss_peak = siege.rss_before
         with self._watched():
+            for _ in range(paced):
+                # Slow enough for the daemon's 10 a second, so that the limit does not answer for everything else.
+                self._window(1)
+                threading.Event().wait(0.2)
             while siege.accounted < accounted:
                 self._window(min(WINDOW, accounted - siege.accounted))
             self._check_cleared()
