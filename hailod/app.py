@@ -206,7 +206,7 @@ def build(
         health=health,
         stats=stats,
         instance=instance,
-        connection=lambda: Connection(mqtt.protocol, mqtt.reconnects),
+        connection=lambda: Connection(mqtt.protocol, mqtt.reconnects, inbox.dropped),
         fps_in=lambda: cameras.fps_in,
     )
     parts = Parts(
