@@ -63,6 +63,7 @@ class Siege:
     beyond: int = 0
     flood_s: float = 0.0
     calm: Window | None = None
+    beside: Window | None = None
     flood: Window | None = None
     answers: Counter[str] = field(default_factory=Counter)
     replies_in_flood: int = 0
@@ -142,7 +143,9 @@ class _Attack:
             while siege.accounted < accounted:
                 self._window(min(WINDOW, accounted - siege.accounted))
             self._check_cleared()
-            self._flood(flooded, seconds)
+            # The same flood for a node that there is not: what it costs the machine, without the daemon.
+            siege.beside, _ = self._flood(0, seconds, elsewhere=True)
+            siege.flood, siege.flood_s = self._flood(flooded, seconds, elsewhere=False)
         siege.answers_after_s = self._answers_again()
         siege.rss_after = self._rss()
         after = self._truth()
@@ -207,7 +210,8 @@ class _Attack:
 
     # -- as many as the broker takes ---------------------------------------------------------------------------------
 
-    def _flood(self, count: int, seconds: int) -> None:
+    def _flood(self, count: int, seconds: int, *, elsewhere: bool) -> tuple[Window, float]:
+        """Send so many, and for so long; returns inference meanwhile and how long it took."""
         siege, ear = self._siege, self._stage.ear
         found: list[Window] = []
 
@@ -222,14 +226,16 @@ class _Attack:
         while siege.flooded < count or measuring.is_alive():
             for _ in range(CHUNK):
                 message = self._next()
+                if elsewhere:
+                    message = replace(message, topic=f"fuzz/{message.topic}", retain=False)
                 token = self._send(message, self._mark(message))
-                siege.flooded += 1
+                siege.flooded += not elsewhere
             token.wait_for_publish(PATIENCE_S)
-        siege.flood_s = time.monotonic() - began
+        took = time.monotonic() - began
         measuring.join()
         siege.replies_in_flood = sum(ear.counts.values()) - before
         assert found, "the metrics came during the flood"
-        siege.flood = found[0]
+        return found[0], took
 
     def _answers_again(self) -> float:
         """How long after the flood a ping is carried out."""
