@@ -125,6 +125,7 @@ class Run:
     def control(self, seconds: float) -> Section:
         """A window without any swap."""
         section = Section("no swap")
+        self._before = books_of(self._stage)
         began = time.monotonic()
         threading.Event().wait(seconds)
         frames = self._stage.ear.since(began, *self._topics)
