@@ -22,6 +22,7 @@ from hailod.control.events import Events
 from hailod.control.handlers import HANDLERS, Answer, Desk, Handler, Proposal
 from hailod.control.lease import clock_time
 from hailod.control.reconfigure import Reconfigure
+from hailod.control.refusals import Refusals
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.saver import SaverEvent
 from hailod.control.transactions import (
@@ -91,6 +92,7 @@ class Commands:
         self._clock = clock
         self._outbox = outbox
         self._events = events
+        self._refusals = Refusals(clock, events)
         self._limit = commands.RateLimit(clock)
         self._cache = ReplyCache(clock)
         self._waiting: deque[Request] = deque()
@@ -147,7 +149,8 @@ class Commands:
         self._next()
 
     def tick(self, now: float) -> None:
-        """Deadlines, and the first answer to what takes long."""
+        """Deadlines, the first answer to what takes long, and refusals that wait to be told."""
+        self._refusals.tick(now, self._desk)
         under_way = self._under_way
         if under_way is None:
             self._next()
@@ -291,7 +294,7 @@ class Commands:
         if isinstance(request.command, Reload):
             self._not_reloaded(error)
             return
-        log.warning("command failed", cmd=request.origin.name, code=error.code, reason=str(error))
+        self._refusals.write("command failed", cmd=request.origin.name, code=error.code, reason=str(error))
         reply = commands.error(request.origin, error, self._clock)
         if rolled_back:
             reply = {**reply, "rolled_back": True}
@@ -317,16 +320,14 @@ class Commands:
         self._reread_over()
 
     def _refuse(self, origin: commands.Origin, error: CommandError) -> None:
-        log.warning("message refused", topic=origin.topic, code=error.code, reason=str(error))
+        self._refusals.write("message refused", topic=origin.topic, code=error.code, reason=str(error))
         self._answer_failure(origin, error, commands.error(origin, error, self._clock))
 
     def _answer_failure(self, origin: commands.Origin, error: CommandError, reply: payloads.Payload) -> None:
         if origin.reply_to is not None:
             self._outbox.reply(origin.reply_to, reply)
         if origin.reply_to is None or error.code == "retained_ignored":
-            self._events.node("command_failed", **commands.failure(origin, error))
-        if origin.reply_to is None and self._desk is not None:
-            self._desk.tell_settings()
+            self._refusals.tell(origin, error, self._desk)
 
 
 class _Reloading:

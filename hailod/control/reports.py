@@ -35,10 +35,11 @@ _LOST = (Outcome.SUPERSEDED, Outcome.EXPIRED, Outcome.FAILED, Outcome.ABANDONED)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What is told of the connection to the broker."""
+    """What is told of the connection to the broker. `flooded` counts messages from it that found the inbox full."""
 
     protocol: int | None
     reconnects: int
+    flooded: int = 0
 
 
 class Reports:
@@ -121,15 +122,19 @@ class Reports:
         """What `N/health` says now."""
         snapshot = self._health.snapshot()
         reasons = _first([reason.document(self._timeline.wall) for reason in snapshot.reasons], REASON_BYTES)
+        connection = self._connection()
+        dropped, losses = self._outbox.dropped, self._outbox.losses
+        if connection.flooded:
+            dropped["inbound"], losses["inbound"] = connection.flooded, {"overflow": connection.flooded}
         document = payloads.health(
             ts=self._clock.wall(),
             state=snapshot.state.value,
             reasons=reasons,
             uptime_s=self._clock.monotonic() - self._started,
             device_restarts=self._engine.link.restarts,
-            reconnects=self._connection().reconnects,
-            dropped=self._outbox.dropped,
-            losses=self._outbox.losses,
+            reconnects=connection.reconnects,
+            dropped=dropped,
+            losses=losses,
         )
         if more := snapshot.hidden + len(snapshot.reasons) - len(reasons):
             document["more"] = more

@@ -29,7 +29,7 @@ from hailod.device.flight import EXCEPTIONS, Drained, Failed, Flight, FlightEven
 from hailod.device.holders import HolderLookup
 from hailod.device.installation import Installation, Stamp
 from hailod.device.judge import Judge, Verdict
-from hailod.device.loader import Loader
+from hailod.device.loader import Loader, Vet
 from hailod.device.opening import Opening
 from hailod.device.presence import Presence
 from hailod.device.protocol import Message, number
@@ -70,6 +70,7 @@ class DeviceLink:
         on_event: Callable[[LinkEvent], None],
         on_abandoned: Callable[[Iterable[Failed]], None],
         on_room: Callable[[], None],
+        vet: Vet = lambda _spec, _tensors: None,
         installation: Installation | None = None,
         holders: HolderLookup | None = None,
     ) -> None:
@@ -88,7 +89,7 @@ class DeviceLink:
         self._last_tick = clock.monotonic()
         self._host = Presence()
         self._loader = Loader(
-            clock, flight, settings, self._installation, send=self._send, emit=on_event, on_room=on_room
+            clock, flight, settings, self._installation, send=self._send, emit=on_event, on_room=on_room, vet=vet
         )
         self._judge = Judge(settings, flight, holders or HolderLookup(settings, clock))
         self._cause = _Cause(Fault.DEVICE_LOST, "")

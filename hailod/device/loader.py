@@ -22,8 +22,10 @@ from hailod.device.installation import Installation, Stamp
 from hailod.device.protocol import Message, number
 from hailod.device.slots import Layout, SlotPool
 from hailod.device.tensors import tensors_from_json
-from hailod.errors import DeviceRejected
+from hailod.errors import DeviceRejected, ModelError
 from hailod.types import ModelTensors
+
+Vet = Callable[[ModelSpec, ModelTensors], None]
 
 
 @dataclass(slots=True)
@@ -52,7 +54,8 @@ class _Refusal:
 
 
 class Loader:
-    """The models of one device. `send` takes a message and descriptors to the present host."""
+    """The models of one device. `send` takes a message and descriptors to the present host. `vet` raises ModelError for
+    a model of which the outputs cannot be understood: it is asked before `configure`, which holds up all others."""
 
     def __init__(
         self,
@@ -64,9 +67,11 @@ class Loader:
         send: Callable[[Message, Sequence[int]], None],
         emit: Callable[[LinkEvent], None],
         on_room: Callable[[], None],
+        vet: Vet,
     ) -> None:
         self._clock = clock
         self._flight = flight
+        self._vet = vet
         self._settings = settings
         self._installation = installation
         self._send = send
@@ -245,7 +250,11 @@ class Loader:
         """Make the slots of a loaded model and have them bound: a window, a batch in hand on either side, one spare."""
         try:
             tensors = tensors_from_json(message["tensors"])
+            self._vet(spec, tensors)
             pool = SlotPool(Layout.of(tensors, 4 * spec.batch_size + 1))
+        except ModelError as error:
+            self.refuse(str(error))
+            return
         except (KeyError, TypeError, ValueError, OSError) as error:
             self.refuse(f"its tensors cannot be laid out: {error}")
             return

@@ -38,6 +38,7 @@ from hailod.pipeline.dispatcher import Dispatcher
 from hailod.pipeline.results import ModelTrouble, Result, Results
 from hailod.pipeline.service import CameraRules, Lane, Service
 from hailod.prepare import Preparer
+from hailod.types import ModelTensors
 from hailod.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -124,6 +125,7 @@ class Engine:
             on_event=self._hear,
             on_abandoned=self.results.fail,
             on_room=self.dispatcher.room,
+            vet=self._vet,
         )
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -294,6 +296,12 @@ class Engine:
                 self._max_rate = max_rate
         self._serve()
         self._on_event(event)
+
+    def _vet(self, spec: ModelSpec, tensors: ModelTensors) -> None:
+        """Raises ModelError when no decoder understands what the model gives."""
+        plan = self._plans.get(spec.name)
+        if plan is not None:
+            make_decoder(plan.manifest, tensors)
 
     def _lane(self, plan: ModelPlan, session: Session) -> Lane:
         manifest = plan.manifest

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
-from hailod.app import Daemon, exit_code
+from hailod.app import SWITCH_INTERVAL_S, Daemon, exit_code
 from hailod.clock import SystemClock
 from hailod.control.inbox import Inbox
 from hailod.mailbox import Mailboxes
@@ -55,6 +56,18 @@ def run(*faults: str) -> tuple[str | None, list[str]]:
         return daemon.run({}), calls
     except RuntimeError:
         return None, calls
+
+
+def test_frames_wait_for_no_long_turn_of_another_thread() -> None:
+    """While the daemon runs a thread with much to do gives way within a millisecond, so that a flood of commands does
+    not hold up the frames."""
+    before = sys.getswitchinterval()
+    try:
+        run()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
+        assert SWITCH_INTERVAL_S <= 0.001
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_parts_end_in_the_order_of_the_flow() -> None:

@@ -23,7 +23,7 @@ from hailod.control.device import TROUBLE_HOLD_S
 from hailod.control.discovery import Discovery
 from hailod.control.errands import ErrandDone
 from hailod.control.events import Events
-from hailod.control.inbox import Inbox, Quit, Reload
+from hailod.control.inbox import MAX_INBOUND, Inbox, Quit, Reload
 from hailod.control.loop import BROKER_PATIENCE_S, BURST, DISCARDED_HOLD_S, RESTART_AFTER_S, Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver, StateSaved, StateUnsaved
@@ -97,7 +97,7 @@ class Rig:
             health=self.health,
             stats=stats,
             instance="0000",
-            connection=lambda: Connection(5, 0),
+            connection=lambda: Connection(5, 0, self.inbox.dropped),
             fps_in=lambda: cameras.fps_in,
         )
         self.store = FakeStore()
@@ -508,6 +508,18 @@ def test_birth_of_home_assistant_is_answered_in_order(rig: Rig) -> None:
     assert (len(rig.told(TOPICS.health)), len(rig.told(TOPICS.metrics))) == (healths + 1, metrics + 1)
     rig.tick(60.0)
     assert len(rig.told(TOPICS.discovery)) == 3
+
+
+def test_messages_that_a_flood_lost_are_told(rig: Rig) -> None:
+    """What found the inbox full is counted in health, under its own name and reason."""
+    rig.tick()
+    rig.news()
+    for _ in range(MAX_INBOUND + 6):
+        rig.inbox.put_inbound(Inbound(TOPICS.set("device"), b"ON", False, rig.clock.monotonic()))
+    rig.tick(61.0)
+    told = rig.news()[TOPICS.health]["mqtt"]
+    assert told["dropped"]["inbound"] == 6
+    assert told["dropped_by"]["inbound"] == {"overflow": 6}
 
 
 def test_node_can_be_hidden_from_home_assistant(rig: Rig) -> None:

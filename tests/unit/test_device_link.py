@@ -36,7 +36,8 @@ from hailod.device.recovery import Respawn, Rung, State
 from hailod.device.spawner import HostExited, HostFailed, HostStopped, Spawner
 from hailod.device.statuses import Fault, Stage
 from hailod.device.tensors import tensors_to_json
-from hailod.errors import DeviceHung, DeviceLost
+from hailod.errors import DeviceHung, DeviceLost, ModelError
+from hailod.types import ModelTensors
 from tests.support.device import TENSORS, batch, spec
 from tests.support.spawner import FakeHost, FakeSpawner
 
@@ -61,6 +62,8 @@ class Rig:
         self.events: list[LinkEvent] = []
         self.abandoned: list[Failed] = []
         self.rooms = 0
+        # Why no decoder understands what a model gives.
+        self.unfit = ""
         self.link = DeviceLink(
             self.settings,
             self.clock,
@@ -70,12 +73,17 @@ class Rig:
             on_event=self.events.append,
             on_abandoned=self.abandoned.extend,
             on_room=self._room,
+            vet=self._vet,
             installation=Installation(self.root, []),
             holders=HolderLookup(self.settings, self.clock, proc=self.root),
         )
 
     def _room(self) -> None:
         self.rooms += 1
+
+    def _vet(self, model: ModelSpec, tensors: ModelTensors) -> None:
+        if self.unfit:
+            raise ModelError(f"{model.name}: {self.unfit}")
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -354,6 +362,22 @@ def test_refused_model_costs_only_itself(rig: Rig, failure: dict[str, object], s
     rig.pass_time(5.0, beating=host)
     assert host.heard() == []
     assert rig.of(DeviceDown) == []
+
+
+def test_a_model_that_no_decoder_understands_is_refused_before_it_is_configured(rig: Rig) -> None:
+    """Configuring holds up every other model, so it is not begun for one that cannot be used."""
+    host, (good,) = rig.ready(spec("good"))
+    rig.link.want([spec("good"), spec("misfit")])
+    key = rig.asked(host)["model"]
+    rig.unfit = "no decoder fits"
+    rig.says(host, "load.done", model=key, tensors=tensors_to_json(TENSORS))
+    (failed,) = rig.of(ModelFailed)
+    assert (failed.name, str(failed.error)) == ("misfit", "misfit: no decoder fits")
+    assert rig.asked(host) == {"type": "unload", "model": key}
+    rig.says(host, "unload.done", model=key)
+    assert rig.flight.room(good) == 2
+    rig.pass_time(5.0, beating=host)
+    assert host.heard() == []
 
 
 @pytest.mark.parametrize("how", ["want", "retry", "reload"])

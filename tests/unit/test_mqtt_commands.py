@@ -173,6 +173,7 @@ def test_bad_scalars_are_refused_by_code(key: str, payload: bytes | str, code: s
         ('{"args":' + "[" * 8 + "]" * 8 + "}", "bad_json", None),
         ("[" * 8000, "bad_json", None),
         ('{"args":{"x":' * 900 + "1" + "}}" * 900, "too_large", None),
+        ('{"args":[' + "1e15," * 1500 + "1]}", "too_large", "args"),
         ('{"timeout":5}', "bad_args", "timeout"),
         ('{"id":7}', "bad_args", "id"),
         ('{"id":"' + "x" * 65 + '"}', "bad_args", "id"),
