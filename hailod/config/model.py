@@ -206,6 +206,8 @@ class CameraSettings(Section):
     source: Annotated[SecretStr, Field(min_length=1, max_length=2048), Reach.CAMERA]
     model: Annotated[Name | None, Reach.LIVE] = None
     enabled: Annotated[bool, Reach.LIVE] = True
+    # Nobody looks: the stream is closed and no picture is to be had, whatever `enabled` says.
+    privacy: Annotated[bool, Reach.LIVE] = False
     threshold: Annotated[float, Field(ge=0.05, le=0.95), Reach.LIVE] = 0.5
     labels: Annotated[list[str] | None, Reach.LIVE] = None
     max_fps: Annotated[float | None, Field(gt=0.0, le=1000.0), Reach.LIVE] = None
@@ -252,6 +254,8 @@ class Settings(Section):
     node: Annotated[NodeName, Reach.PROCESS] = Field(default_factory=lambda: slug(socket.gethostname().split(".")[0]))
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Reach.LIVE] = "info"
     model: Annotated[Name | None, Reach.LIVE] = None
+    # The same as the `privacy` of every camera.
+    privacy: Annotated[bool, Reach.LIVE] = False
     state_dir: Annotated[Path, Reach.PROCESS] = Path("/var/lib/hailod")
     mqtt: MqttSettings = MqttSettings()
     device: DeviceSettings = DeviceSettings()
@@ -284,3 +288,7 @@ class Settings(Section):
     def model_of(self, camera: str) -> str | None:
         """The name of the model that `camera` runs."""
         return self.cameras[camera].model or self.default_model
+
+    def is_private(self, camera: str) -> bool:
+        """Whether nobody may look through `camera`, by its own switch or by the node's."""
+        return self.privacy or self.cameras[camera].privacy

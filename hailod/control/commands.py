@@ -19,6 +19,7 @@ from hailod.config.model import CameraSettings, Settings
 from hailod.control import transactions
 from hailod.control.events import Events
 from hailod.control.lease import clock_time
+from hailod.control.privacy import with_privacy
 from hailod.control.reports import COMMAND_QUEUE
 from hailod.control.saver import SaverEvent
 from hailod.control.transactions import (
@@ -43,6 +44,7 @@ from hailod.mqtt.commands import (
     ReplyCache,
     Request,
     SetCamera,
+    SetPrivacy,
 )
 from hailod.mqtt.messages import Inbound
 from hailod.mqtt.outbox import Outbox
@@ -166,6 +168,9 @@ class Commands:
         match request.command:
             case SetCamera(camera=camera, key=key, value=value):
                 self._set(request, desk, camera, key, value)
+            case SetPrivacy(on=on, camera=camera):
+                changed, leaf = with_privacy(desk.settings, camera, on=on)
+                self._begin(request, Change(desk, Adopt(desk, changed, {}), leaf, persist=request.persist))
             case ModelSwap(model=model, camera=camera):
                 self._swap(request, desk, model, camera)
             case DeviceRestart(mode=mode):

@@ -306,7 +306,11 @@ class Control:
             )
             for name, camera in settings.cameras.items()
         }
-        routes = {name: (model,) if (model := settings.model_of(name)) else () for name in settings.cameras}
+        routes = {
+            # What waits for a model goes with its route: of a private camera no frame stays anywhere.
+            name: (model,) if (model := settings.model_of(name)) and not settings.is_private(name) else ()
+            for name in settings.cameras
+        }
         parts.engine.set_cameras(rules, routes)
         parts.cameras.apply(settings)
 

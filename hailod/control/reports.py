@@ -135,6 +135,7 @@ class Reports:
             model=default,
             batch_size=settings.models[default].batch_size if default else None,
             log_level=settings.log_level,
+            privacy=settings.privacy,
             lent=lent,
             pending=pending,
         )
@@ -149,6 +150,7 @@ class Reports:
         document = payloads.camera_settings(
             revision=revision,
             enabled=entry.enabled,
+            privacy=entry.privacy,
             threshold=entry.threshold,
             max_fps=entry.max_fps,
             labels=entry.labels or [],

@@ -88,7 +88,14 @@ class SetCamera(_Checked):
     value: bool | float
 
 
-Command: TypeAlias = Ping | ModelSwap | DeviceRestart | DeviceRelease | DeviceAcquire | SetCamera
+class SetPrivacy(_Checked):
+    """`C/set/privacy` and `N/set/privacy`: nobody looks through one camera, or any."""
+
+    on: bool
+    camera: Name | None = None
+
+
+Command: TypeAlias = Ping | ModelSwap | DeviceRestart | DeviceRelease | DeviceAcquire | SetCamera | SetPrivacy
 
 _COMMANDS: dict[str, type[ModelSwap] | type[DeviceRestart] | type[DeviceRelease] | type[DeviceAcquire]] = {
     "model.swap": ModelSwap,
@@ -97,8 +104,8 @@ _COMMANDS: dict[str, type[ModelSwap] | type[DeviceRestart] | type[DeviceRelease]
     "device.acquire": DeviceAcquire,
 }
 _COMMAND_NAMES = ("ping", *_COMMANDS)
-_NODE_KEYS = ("device",)
-_CAMERA_KEYS: tuple[str, ...] = get_args(SetCamera.model_fields["key"].annotation)
+_NODE_KEYS = ("device", "privacy")
+_CAMERA_KEYS: tuple[str, ...] = (*get_args(SetCamera.model_fields["key"].annotation), "privacy")
 
 
 def _ranged(key: str) -> TypeAdapter[float]:
@@ -326,6 +333,8 @@ def _setting(target: Target, payload: bytes) -> Command:
     allowed = _NODE_KEYS if target.camera is None else _CAMERA_KEYS
     if key not in allowed:
         raise CommandError("unknown_command", f"nothing to set as '{key}'", field=key, allowed=allowed)
+    if key == "privacy":
+        return SetPrivacy(on=_switch(payload, key), camera=target.camera)
     if target.camera is None:
         return DeviceAcquire() if _switch(payload, key) else DeviceRelease()
     value = _switch(payload, key) if key == "enabled" else _number(payload, key)

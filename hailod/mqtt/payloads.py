@@ -171,6 +171,7 @@ def settings(
     model: str | None,
     batch_size: int | None,
     log_level: str,
+    privacy: bool = False,
     lent: bool = False,
     pending: str | None = None,
 ) -> Payload:
@@ -181,6 +182,7 @@ def settings(
         "model": model,
         "batch_size": batch_size,
         "log_level": log_level,
+        "privacy": privacy,
         "device": "OFF" if lent else "ON",
         "pending": pending,
     }
@@ -216,6 +218,7 @@ def camera_settings(
     *,
     revision: int,
     enabled: bool,
+    privacy: bool = False,
     threshold: float,
     max_fps: float | None,
     labels: Sequence[str],
@@ -227,6 +230,7 @@ def camera_settings(
         "v": VERSION,
         "revision": revision,
         "enabled": enabled,
+        "privacy": privacy,
         "threshold": number(threshold, 4),
         "max_fps": number(max_fps, 3),
         "labels": list(labels),

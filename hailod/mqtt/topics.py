@@ -63,6 +63,10 @@ class CameraTopics:
     def event(self) -> str:
         return f"{self.base}/event"
 
+    @property
+    def snapshot(self) -> str:
+        return f"{self.base}/snapshot"
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
