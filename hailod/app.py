@@ -15,19 +15,24 @@ from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded
 from hailod.config.model import ModelSettings
 from hailod.config.store import Store
+from hailod.control.beside import Beside
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
+from hailod.control.errands import Errands
 from hailod.control.events import Events
-from hailod.control.inbox import Inbox, Quit
+from hailod.control.inbox import BesideEvent, Inbox, Quit
 from hailod.control.loop import Control, Parts
+from hailod.control.profile import Profile
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver
+from hailod.control.snapshots import Snapshots
 from hailod.deadman import DeadMansSwitch
 from hailod.errors import ConfigError, ModelError
 from hailod.health import Health
 from hailod.logs import Level
 from hailod.models.catalogue import apply_settings, find_model, resolve_manifest
 from hailod.mqtt.client import MqttClient
+from hailod.mqtt.commands import CaptureProfile, Command, TakeSnapshot
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.engine import Engine, ModelPlan
@@ -44,8 +49,9 @@ log = structlog.get_logger(__name__)
 CAMERAS_STOP_S = 0.75
 ENGINE_STOP_S = 2.0
 SAVER_STOP_S = 0.25
+ERRANDS_STOP_S = 0.05
 MQTT_FAREWELL_S = 1.0
-# With the grace of the MQTT thread that is 4.5 s. What takes longer is cut short then, by `deadman`.
+# With the grace of the MQTT thread that is 4.55 s. What takes longer is cut short then, by `deadman`.
 END_WITHIN_S = 4.6
 
 
@@ -89,6 +95,7 @@ class Daemon:
     cameras: Cameras
     mqtt: MqttClient
     saver: Saver
+    errands: Errands[BesideEvent]
     clock: Clock
     switch: DeadMansSwitch
 
@@ -107,9 +114,11 @@ class Daemon:
             # The last one to be named here is the first to end; each is ended whatever happened to those before it.
             ends.callback(self._stop_mqtt)
             ends.callback(self._stop_saver)
+            ends.callback(self._stop_errands)
             ends.callback(self._stop_engine)
             ends.callback(self._stop_cameras)
             ends.callback(self.switch.end_within, END_WITHIN_S)
+            self.errands.start()
             self.control.start()
             # Only now, so that the first connection is told everything before `online`.
             self.mqtt.start()
@@ -135,6 +144,10 @@ class Daemon:
     def _stop_saver(self) -> None:
         if not self.saver.stop(SAVER_STOP_S):
             log.warning("what was set over MQTT is not on the disk")
+
+    def _stop_errands(self) -> None:
+        if not self.errands.stop(ERRANDS_STOP_S):
+            log.warning("a picture or a profile was left behind")
 
     def _stop_mqtt(self) -> None:
         self.mqtt.stop(MQTT_FAREWELL_S)
@@ -198,6 +211,7 @@ def build(
         on_link=inbox.put,
     )
     saver = Saver(Store(settings.state_dir), loaded.overrides, clock, inbox.put, put_aside=loaded.unusable)
+    errands: Errands[BesideEvent] = Errands(clock, inbox.put)
     reports = Reports(
         topics=topics,
         clock=clock,
@@ -218,13 +232,18 @@ def build(
         health=health,
         reports=reports,
         notifier=Notifier.from_env(env),
-        watched=lambda: (*engine.workers, mqtt.worker, saver.worker),
+        watched=lambda: (*engine.workers, mqtt.worker, saver.worker, errands.worker),
         set_log_level=set_log_level,
         events=events,
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
     )
-    commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
+    snapshots = Snapshots(
+        topics=topics, clock=clock, outbox=outbox, cameras=cameras, ask=errands.ask, on_event=inbox.put
+    )
+    profile = Profile(clock=clock, stats=stats, events=events, ask=errands.ask)
+    beside: dict[type[Command], Beside] = {TakeSnapshot: snapshots, CaptureProfile: profile}
+    commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events, beside=beside)
     control = Control(settings, plans, parts, commands, revision=loaded.overrides.revision, discarded=loaded.discarded)
-    return Daemon(control, inbox, engine, cameras, mqtt, saver, clock, switch)
+    return Daemon(control, inbox, engine, cameras, mqtt, saver, errands, clock, switch)

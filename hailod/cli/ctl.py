@@ -43,6 +43,8 @@ commands (those of cmd/... in the MQTT interface):
   device.release --for 10m          lend the accelerator to other programs
   device.acquire                    take it back before its time
   device.restart mode=reset         start the device anew: mode=soft or mode=reset
+  snapshot.take camera=front        one picture, on the camera's topic `snapshot`
+  profile.capture duration_s=10     where the time of every frame goes, as a file of the node
   model.swap model=yolov8m          run another model; with camera=front on one camera only
 
 examples:

@@ -89,6 +89,9 @@ class MqttSettings(Section):
     metrics_interval: Annotated[float, Field(ge=1.0, le=3600.0), Reach.LIVE] = 10.0
     detections_max_hz: Annotated[float, Field(ge=0.0, le=30.0), Reach.LIVE] = 5.0
 
+    # Pictures that were asked for are sent once; "retained": the broker keeps the last of each camera for a day.
+    snapshots: Annotated[Literal["off", "retained"], Reach.LIVE] = "off"
+
     @property
     def effective_port(self) -> int:
         """The port to connect to: as set, else 8883 with TLS and 1883 without."""

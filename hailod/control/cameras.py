@@ -24,6 +24,7 @@ from hailod.mqtt.topics import Topics
 from hailod.pipeline.camera import CameraWorker
 from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.pipeline.publisher import Publisher
+from hailod.types import Frame
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +100,7 @@ class Cameras:
         self._on_state = on_state
         self._factory = factory
         self._cameras: dict[str, _Camera] = {}
+        self._retained = False
 
     def apply(self, settings: Settings) -> None:
         """Start, stop and adjust workers until they are as the settings say; untouched cameras go on untouched."""
@@ -113,6 +115,11 @@ class Cameras:
                 self._adjust(camera, wanted)
             else:
                 self._begin(name, wanted, loss=self._end(name))
+
+        before, self._retained = self._retained, settings.mqtt.snapshots == "retained"
+        if before and not self._retained:
+            for name in self._cameras:
+                self._outbox.withdraw(self._topics.camera(name).snapshot)
 
     def handle(self, state: CameraState) -> tuple[Condition, ...]:
         """A worker reports; what that means for the node's health."""
@@ -151,6 +158,21 @@ class Cameras:
             self._tell_status(camera)
             self._publisher.publish_state(name)
         return tuple(conditions)
+
+    def absent(self, name: str) -> str | None:
+        """Why no picture of the camera is to be expected now; None where one is."""
+        camera = self._cameras[name]
+        if not camera.settings.enabled:
+            return f"camera {name} is switched off"
+        if camera.state.phase in (Phase.ONLINE, Phase.STARTING):
+            return None
+        return f"camera {name} is {camera.state.phase.value}"
+
+    def next_picture(self, name: str, taker: Callable[[Frame], None] | None) -> None:
+        """Have the camera's next picture handed to `taker` on the camera's thread; None: it is not wanted any more."""
+        camera = self._cameras.get(name)
+        if camera is not None:
+            camera.worker.next_picture(taker)
 
     @property
     def fps_in(self) -> Mapping[str, float]:

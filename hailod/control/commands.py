@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 from hailod.clock import Clock
 from hailod.config.model import CameraSettings, Settings
 from hailod.control import transactions
+from hailod.control.beside import Beside
 from hailod.control.events import Events
 from hailod.control.lease import clock_time
 from hailod.control.privacy import with_privacy
@@ -77,7 +80,16 @@ class _UnderWay:
 class Commands:
     """The command queue. Used by the control thread."""
 
-    def __init__(self, *, topics: Topics, clock: Clock, outbox: Outbox, events: Events) -> None:
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        clock: Clock,
+        outbox: Outbox,
+        events: Events,
+        beside: Mapping[type[commands.Command], Beside] = MappingProxyType({}),
+    ) -> None:
+        """`beside` has what runs beside the queue, by the command that it carries out."""
         self._topics = topics
         self._clock = clock
         self._outbox = outbox
@@ -88,6 +100,7 @@ class Commands:
         self._under_way: _UnderWay | None = None
         self._desk: Desk | None = None
         self._jobs = itertools.count(1)
+        self._beside = beside
 
     def receive(self, inbound: Inbound, desk: Desk) -> None:
         """Take one message from outside: answer it, or queue it and answer it later."""
@@ -112,6 +125,8 @@ class Commands:
             return
         if isinstance(parsed.command, Ping):
             self._succeed(parsed, parsed.command.args)
+        elif type(parsed.command) in self._beside:
+            self._begin_beside(parsed, desk)
         elif len(self._waiting) >= COMMAND_QUEUE:
             self._fail(parsed, CommandError("busy", f"{COMMAND_QUEUE} commands are waiting already", retryable=True))
         else:
@@ -127,8 +142,15 @@ class Commands:
         self._tell(event)
         self._next()
 
+    def beside_event(self, event: object) -> None:
+        """Something happened that a command beside the queue may have waited for."""
+        for aside in self._beside.values():
+            aside.hear(event)
+
     def tick(self, now: float) -> None:
         """Deadlines, and the first answer to what takes long."""
+        for aside in self._beside.values():
+            aside.tick(now)
         under_way = self._under_way
         if under_way is None:
             self._next()
@@ -138,8 +160,7 @@ class Commands:
             self._judge(under_way, under_way.transaction.expire())
         elif not under_way.accepted and now - under_way.began > ACCEPT_AFTER_S:
             under_way.accepted = True
-            if origin.reply_to is not None:
-                self._outbox.reply(origin.reply_to, commands.accepted(origin, f"j-{next(self._jobs)}", self._clock))
+            self._accept(origin)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -157,14 +178,32 @@ class Commands:
             except CommandError as error:
                 self._fail(request, error)
 
+    def _begin_beside(self, request: Request, desk: Desk) -> None:
+        try:
+            self._admit(request, desk)
+            self._beside[type(request.command)].begin(request, desk, _Answer(self, request))
+        except CommandError as error:
+            self._fail(request, error)
+
+    def _accept(self, origin: commands.Origin) -> None:
+        if origin.reply_to is not None:
+            self._outbox.reply(origin.reply_to, commands.accepted(origin, f"j-{next(self._jobs)}", self._clock))
+
     def _start(self, request: Request) -> None:
         desk = self._desk
         assert desk is not None
+        self._admit(request, desk)
+        self._run(request, desk)
+
+    def _admit(self, request: Request, desk: Desk) -> None:
+        """Raises CommandError for a command whose time has passed, or that was meant for other settings."""
         if self._clock.monotonic() > request.deadline:
             raise CommandError("expired", "its deadline had passed before its turn came", retryable=True)
         if request.if_revision is not None and request.if_revision != desk.revision:
             raise CommandError("revision_conflict", f"the settings are at revision {desk.revision}", retryable=True)
         log.info("command", **_known(cmd=request.origin.name, camera=request.origin.camera, id=request.origin.id))
+
+    def _run(self, request: Request, desk: Desk) -> None:
         match request.command:
             case SetCamera(camera=camera, key=key, value=value):
                 self._set(request, desk, camera, key, value)
@@ -277,6 +316,23 @@ class Commands:
             self._events.node("command_failed", **commands.failure(origin, error))
         if origin.reply_to is None and self._desk is not None:
             self._desk.tell_settings()
+
+
+class _Answer:
+    """The answer to one command that runs beside the queue."""
+
+    def __init__(self, owner: Commands, request: Request) -> None:
+        self._owner = owner
+        self._request = request
+
+    def accept(self) -> None:
+        self._owner._accept(self._request.origin)
+
+    def give(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Succeeded):
+            self._owner._succeed(self._request, verdict.data)
+        else:
+            self._owner._fail(self._request, _error(verdict))
 
 
 def _known(**facts: str | None) -> dict[str, str]:

@@ -6,7 +6,9 @@ import queue
 import threading
 from dataclasses import dataclass
 
+from hailod.control.profile import ProfileWritten
 from hailod.control.saver import SaverEvent
+from hailod.control.snapshots import SnapshotReady, SnapshotSent
 from hailod.device.events import LinkEvent
 from hailod.device.flight import FlightEvent
 from hailod.device.spawner import HostEvent
@@ -16,6 +18,8 @@ from hailod.pipeline.results import ModelTrouble
 
 MAX_INBOUND = 64
 
+BesideEvent = SnapshotReady | SnapshotSent | ProfileWritten
+
 
 @dataclass(frozen=True, slots=True)
 class Quit:
@@ -24,7 +28,18 @@ class Quit:
     reason: str
 
 
-Event = Inbound | LinkState | HostEvent | FlightEvent | LinkEvent | CameraState | ModelTrouble | SaverEvent | Quit
+Event = (
+    Inbound
+    | LinkState
+    | HostEvent
+    | FlightEvent
+    | LinkEvent
+    | CameraState
+    | ModelTrouble
+    | SaverEvent
+    | BesideEvent
+    | Quit
+)
 
 
 class Inbox:

@@ -22,8 +22,10 @@ from hailod.control.device import DeviceNews
 from hailod.control.events import Events
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.lending import Lending
+from hailod.control.profile import ProfileWritten
 from hailod.control.reports import Reports
 from hailod.control.saver import Saver, SaverEvent, StateSaved, StateUnsaved
+from hailod.control.snapshots import SnapshotReady, SnapshotSent
 from hailod.control.timekeeping import Timekeeping
 from hailod.control.vigil import Vigil
 from hailod.device.events import DeviceUp, LinkEvent, ModelReady, ModelUnloaded
@@ -166,9 +168,15 @@ class Control:
     def handle(self, event: Event) -> None:
         """One event from the inbox."""
         match event:
-            case HostStarted() | HostFailed() | HostMessage() | HostStopped() | HostExited():
-                self._parts.engine.handle(event)
-            case SessionFailed() | Drained():
+            case (
+                HostStarted()
+                | HostFailed()
+                | HostMessage()
+                | HostStopped()
+                | HostExited()
+                | SessionFailed()
+                | Drained()
+            ):
                 self._parts.engine.handle(event)
             case CameraState():
                 for condition in self._parts.cameras.handle(event):
@@ -184,6 +192,8 @@ class Control:
                 self._device.trouble(event)
             case StateSaved() | StateUnsaved():
                 self._saver(event)
+            case SnapshotReady() | SnapshotSent() | ProfileWritten():
+                self._commands.beside_event(event)
             case Quit(reason=reason):
                 self._quit = reason
             case _:

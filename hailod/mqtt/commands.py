@@ -88,6 +88,18 @@ class SetCamera(_Checked):
     value: bool | float
 
 
+class TakeSnapshot(_Checked):
+    """`cmd/snapshot.take`: the next picture of a camera, once."""
+
+    camera: Name
+
+
+class CaptureProfile(_Checked):
+    """`cmd/profile.capture`: the timings of every frame for so many seconds."""
+
+    duration_s: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 10.0
+
+
 class SetPrivacy(_Checked):
     """`C/set/privacy` and `N/set/privacy`: nobody looks through one camera, or any."""
 
@@ -95,13 +107,33 @@ class SetPrivacy(_Checked):
     camera: Name | None = None
 
 
-Command: TypeAlias = Ping | ModelSwap | DeviceRestart | DeviceRelease | DeviceAcquire | SetCamera | SetPrivacy
+Command: TypeAlias = (
+    Ping
+    | ModelSwap
+    | DeviceRestart
+    | DeviceRelease
+    | DeviceAcquire
+    | SetCamera
+    | SetPrivacy
+    | TakeSnapshot
+    | CaptureProfile
+)
 
-_COMMANDS: dict[str, type[ModelSwap] | type[DeviceRestart] | type[DeviceRelease] | type[DeviceAcquire]] = {
+_COMMANDS: dict[
+    str,
+    type[ModelSwap]
+    | type[DeviceRestart]
+    | type[DeviceRelease]
+    | type[DeviceAcquire]
+    | type[TakeSnapshot]
+    | type[CaptureProfile],
+] = {
     "model.swap": ModelSwap,
     "device.restart": DeviceRestart,
     "device.release": DeviceRelease,
     "device.acquire": DeviceAcquire,
+    "snapshot.take": TakeSnapshot,
+    "profile.capture": CaptureProfile,
 }
 _COMMAND_NAMES = ("ping", *_COMMANDS)
 _NODE_KEYS = ("device", "privacy")

@@ -41,14 +41,14 @@ class Part:
         self._note("end_within")
 
 
-STARTS = ["control start", "mqtt start", "control serve"]
-ENDS = ["switch end_within", "cameras stop", "engine stop", "saver stop", "mqtt stop"]
+STARTS = ["errands start", "control start", "mqtt start", "control serve"]
+ENDS = ["switch end_within", "cameras stop", "engine stop", "errands stop", "saver stop", "mqtt stop"]
 
 
 def run(*faults: str) -> tuple[str | None, list[str]]:
     """Why a daemon with these faults ended, None by an exception, and what its parts were told."""
     calls: list[str] = []
-    names = ("control", "engine", "cameras", "mqtt", "saver", "switch")
+    names = ("control", "engine", "cameras", "mqtt", "saver", "errands", "switch")
     parts = {name: Part(name, calls, set(faults)) for name in names}
     daemon = Daemon(inbox=Inbox(), clock=SystemClock(), **parts)  # type: ignore[arg-type]
     try:
@@ -62,7 +62,7 @@ def test_parts_end_in_the_order_of_the_flow() -> None:
     assert run() == ("received SIGTERM", STARTS + ENDS)
 
 
-@pytest.mark.parametrize("fault", [*STARTS, "cameras stop", "saver stop", "mqtt stop"])
+@pytest.mark.parametrize("fault", [*STARTS, "cameras stop", "errands stop", "saver stop", "mqtt stop"])
 def test_every_part_is_ended_whatever_fails(fault: str) -> None:
     """An exception of the control thread, in a start or in the end of another part keeps no part from being ended."""
     reason, calls = run(fault)
@@ -79,7 +79,10 @@ def test_quitting_sets_the_time_and_tells_the_control_thread() -> None:
     """A signal before `run` is not lost, and another one is no other end."""
     calls: list[str] = []
     inbox = Inbox()
-    parts = {name: Part(name, calls, set()) for name in ("control", "engine", "cameras", "mqtt", "saver", "switch")}
+    parts = {
+        name: Part(name, calls, set())
+        for name in ("control", "engine", "cameras", "mqtt", "saver", "errands", "switch")
+    }
     daemon = Daemon(inbox=inbox, clock=SystemClock(), **parts)  # type: ignore[arg-type]
     daemon.quit(f"received {signal.SIGTERM.name}")
     assert calls == ["switch end_within"]

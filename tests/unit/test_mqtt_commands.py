@@ -216,7 +216,15 @@ def test_unknown_command_names_the_known_ones() -> None:
     """A command that does not exist is answered with those that do."""
     refusal = refused("cmd/reboot", '{"id":"x"}')
     assert refusal.error.code == "unknown_command"
-    assert refusal.error.allowed == ("ping", "model.swap", "device.restart", "device.release", "device.acquire")
+    assert refusal.error.allowed == (
+        "ping",
+        "model.swap",
+        "device.restart",
+        "device.release",
+        "device.acquire",
+        "snapshot.take",
+        "profile.capture",
+    )
     assert refusal.origin.id == "x"
 
 
