@@ -20,6 +20,7 @@ from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.errands import Errands
 from hailod.control.events import Events
+from hailod.control.frigate import Frigate
 from hailod.control.inbox import BesideEvent, Inbox, Quit
 from hailod.control.loop import Control, Parts
 from hailod.control.profile import Profile
@@ -238,6 +239,7 @@ def build(
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
+        frigate=Frigate(clock, outbox, publisher, {name: plan.manifest.labels for name, plan in plans.items()}),
     )
     snapshots = Snapshots(
         topics=topics, clock=clock, outbox=outbox, cameras=cameras, ask=errands.ask, on_event=inbox.put

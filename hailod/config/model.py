@@ -98,6 +98,21 @@ class MqttSettings(Section):
         return self.port or (8883 if self.tls is not None else 1883)
 
 
+class FrigateSettings(Section):
+    """`[frigate]`: counts and events also as Frigate publishes them, for what knows Frigate already."""
+
+    enabled: Annotated[bool, Reach.LIVE] = False
+    # Not to be changed over MQTT, where it would let whoever may command publish anywhere. One node for each.
+    prefix: Annotated[Name, Reach.PROCESS] = "frigate"
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix_is_free(cls, value: str) -> str:
+        if value in ("hailod", "homeassistant"):
+            raise ValueError(f"'{value}' has another meaning; 'frigate' is what others expect")
+        return value
+
+
 class SimulatedSettings(Section):
     """`[device.simulated]`: the chip that `backend = "simulated"` stands for."""
 
@@ -261,6 +276,7 @@ class Settings(Section):
     privacy: Annotated[bool, Reach.LIVE] = False
     state_dir: Annotated[Path, Reach.PROCESS] = Path("/var/lib/hailod")
     mqtt: MqttSettings = MqttSettings()
+    frigate: FrigateSettings = FrigateSettings()
     device: DeviceSettings = DeviceSettings()
     pipeline: PipelineSettings = PipelineSettings()
     models: dict[Name, ModelSettings] = {}

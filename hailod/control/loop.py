@@ -20,6 +20,7 @@ from hailod.control.commands import Commands
 from hailod.control.conditions import Conditions
 from hailod.control.device import DeviceNews
 from hailod.control.events import Events
+from hailod.control.frigate import Frigate
 from hailod.control.inbox import Event, Inbox, Quit
 from hailod.control.lending import Lending
 from hailod.control.profile import ProfileWritten
@@ -81,6 +82,7 @@ class Parts:
     hold: Callable[[], None]
     # Whether the wall clock is set.
     clock_synced: Callable[[], bool] = _always
+    frigate: Frigate | None = None
 
 
 class Control:
@@ -162,6 +164,8 @@ class Control:
             if now >= next_tick:
                 next_tick = max(next_tick + TICK_S, now)
                 self.tick(now)
+        if parts.frigate is not None:
+            parts.frigate.stop()
         parts.notifier.stopping()
         return self._quit
 
@@ -220,6 +224,8 @@ class Control:
         parts.saver.tick(now)
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
+        if parts.frigate is not None:
+            parts.frigate.tick(self._settings)
         self._commands.tick(now)
         self._lending.tick(now)
         self._answer_birth(self._birth.due(now))

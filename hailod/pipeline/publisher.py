@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hailod.clock import Clock, Timeline
@@ -31,6 +32,14 @@ class _Camera:
     next_detections: float = 0.0
     # Nothing of what it shows may be told.
     muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a camera's newest frame, of `at` (Unix seconds), makes of its counts by label."""
+
+    objects: Mapping[str, int]
+    at: float
 
 
 class Publisher:
@@ -116,6 +125,14 @@ class Publisher:
         with self._lock:
             entry = self._cameras.get(camera)
             return entry.last_result if entry else None
+
+    def seen(self, camera: str) -> Seen | None:
+        """The camera's counts; None where they are not fresh, and nothing can be said."""
+        with self._lock:
+            entry = self._cameras.get(camera)
+            if entry is None or entry.stale_since is not None:
+                return None
+            return Seen(entry.scene.counts(), self._timeline.wall(entry.newest))
 
     def mark_stale(self, camera: str, since: float) -> None:
         """The camera's counts are old since then (monotonic), until its next result: nothing else makes them fresh."""
