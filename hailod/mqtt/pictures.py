@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hailod.mqtt.lanes import MAX_TOPICS, Drop, Drops, Kind, Queued
+from hailod.mqtt.lanes import Drop, Drops, Kind, Queued
 
 MAX_PICTURE = 262_144
-# So many wait at once, of all topics together: 2 MB.
+# So many wait or are on their way at once, of all topics together: 2 MB.
 MAX_WAITING = 8
 # How long a broker retains one (MQTT 5 has it forget by itself; where it cannot, nothing is retained).
 RETAINED_S = 86_400
@@ -43,7 +43,7 @@ class PictureLane:
             self._drops[Kind.PICTURE, Drop.OFFLINE] += 1
         elif topic in self._pictures:
             self._drops[Kind.PICTURE, Drop.BUSY] += 1
-        elif len(self._pictures) >= min(MAX_WAITING, MAX_TOPICS):
+        elif len(self._pictures) >= MAX_WAITING:
             self._drops[Kind.PICTURE, Drop.OVERFLOW] += 1
         else:
             message = Queued(Kind.PICTURE, topic, jpeg, expiry=RETAINED_S if retain else None)

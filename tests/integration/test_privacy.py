@@ -123,3 +123,19 @@ def test_profile_is_a_file_of_the_node(home: Path, broker: Broker) -> None:
         assert ask(observer, "snapshot.take", "s", camera="front")["status"] == "ok"
         assert "front/snapshot" not in "".join(retained(broker))
         assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_broker_keeps_a_picture_only_if_it_forgets_it(home: Path, broker: Broker, protocol: str) -> None:
+    """Where pictures are retained the broker is told to forget them after a day; one that cannot retains none."""
+    mqtt = f'protocol = "{protocol}"\nsnapshots = "retained"\n'
+    with Observer(broker.port, f"{BASE}/#") as observer, Daemon(home, broker, BODY, mqtt=mqtt) as daemon:
+        says(observer, f"{FRONT}/status", b"online")
+        assert ask(observer, "snapshot.take", "s", camera="front")["status"] == "ok"
+        (sent,) = observer.wait_for(f"{FRONT}/snapshot")
+        assert sent.payload.startswith(b"\xff\xd8")
+        if protocol == "5":
+            assert sent.expiry is not None
+            assert 86_000 < sent.expiry <= 86_400
+        assert (f"{FRONT}/snapshot" in retained(broker)) is (protocol == "5")
+        assert daemon.stop() == 0

@@ -174,6 +174,7 @@ class Seen:
     qos: int
     retain: bool
     correlation: bytes | None = None
+    expiry: int | None = None
 
     @property
     def json(self) -> Any:
@@ -243,5 +244,6 @@ class Observer:
                 message.qos,
                 message.retain,
                 getattr(message.properties, "CorrelationData", None),
+                getattr(message.properties, "MessageExpiryInterval", None),
             )
         )
