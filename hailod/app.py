@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,17 +15,22 @@ import structlog
 
 from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded
-from hailod.config.model import ModelSettings
+from hailod.config.model import ModelSettings, Settings
 from hailod.config.store import Overrides, StateFile, Store
+from hailod.control.beside import Beside
 from hailod.control.cameras import Cameras
+from hailod.control.chores import Chores
 from hailod.control.commands import Commands
 from hailod.control.discovery import Discovery
 from hailod.control.events import Events
-from hailod.control.inbox import Inbox, Quit, Reload
+from hailod.control.frigate import Frigate
+from hailod.control.inbox import BesideEvent, Inbox, Quit, Reload
 from hailod.control.loop import Control, Parts
+from hailod.control.profile import Profile
 from hailod.control.recorder import Recorder
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver
+from hailod.control.snapshots import Snapshots
 from hailod.deadman import DeadMansSwitch
 from hailod.errors import CommandError, ConfigError, ModelError
 from hailod.health import Health
@@ -35,7 +40,7 @@ from hailod.models.catalogue import MODEL_DIRS, apply_settings, find_model, reso
 from hailod.mqtt import commands as control_plane
 from hailod.mqtt import discovery
 from hailod.mqtt.client import MqttClient
-from hailod.mqtt.commands import ModelAdd
+from hailod.mqtt.commands import CaptureProfile, Command, ModelAdd, TakeSnapshot
 from hailod.mqtt.outbox import Outbox
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.engine import Engine, ModelPlan
@@ -54,10 +59,11 @@ Reread = Callable[[Overrides], Loaded]
 Fetch = Callable[[str, str, Path], Path]
 
 # Whatever happens, the process is over less than 5 s after it was told to end. One after the other, at the most:
-CAMERAS_STOP_S = 0.75
+CAMERAS_STOP_S = 0.7
 ENGINE_STOP_S = 2.0
 SAVER_STOP_S = 0.25
 RECORDER_STOP_S = 0.05
+CHORES_STOP_S = 0.05
 MQTT_FAREWELL_S = 1.0
 # With the grace of the MQTT thread that is 4.55 s. What takes longer is cut short then, by `deadman`.
 END_WITHIN_S = 4.6
@@ -101,6 +107,11 @@ def find_added(state_dir: Path, fetch: Fetch | None, wish: ModelAdd, arch: str |
     return admit(fetch(wish.url, wish.sha256, state_dir / "models"), model_folders(state_dir), arch, wish.sha256)
 
 
+def pictured(settings: Settings) -> Collection[str]:
+    """The cameras of which the broker keeps a picture."""
+    return settings.cameras if settings.mqtt.snapshots == "retained" else ()
+
+
 def _no_files(_: Overrides) -> Loaded:
     raise ConfigError("this hailod was not started from files")
 
@@ -125,6 +136,7 @@ class Daemon:
     mqtt: MqttClient
     saver: Saver
     recorder: Recorder
+    chores: Chores[BesideEvent]
     clock: Clock
     switch: DeadMansSwitch
 
@@ -149,9 +161,11 @@ class Daemon:
             ends.callback(self._stop_mqtt)
             ends.callback(self._stop_recorder)
             ends.callback(self._stop_saver)
+            ends.callback(self._stop_chores)
             ends.callback(self._stop_engine)
             ends.callback(self._stop_cameras)
             ends.callback(self.switch.end_within, END_WITHIN_S)
+            self.chores.start()
             self.control.start()
             # Only now, so that the first connection is told everything before `online`.
             self.mqtt.start()
@@ -180,6 +194,10 @@ class Daemon:
 
     def _stop_recorder(self) -> None:
         self.recorder.stop(RECORDER_STOP_S)
+
+    def _stop_chores(self) -> None:
+        if not self.chores.stop(CHORES_STOP_S):
+            log.warning("a picture or a profile was left behind")
 
     def _stop_mqtt(self) -> None:
         self.mqtt.stop(MQTT_FAREWELL_S)
@@ -246,6 +264,7 @@ def build(
         on_link=inbox.put,
     )
     saver = Saver(Store(settings.state_dir), loaded.overrides, clock, inbox.put, put_aside=loaded.unusable)
+    chores: Chores[BesideEvent] = Chores(clock, inbox.put)
     reports = Reports(
         topics=topics,
         clock=clock,
@@ -267,18 +286,24 @@ def build(
         health=health,
         reports=reports,
         notifier=Notifier.from_env(env),
-        watched=lambda: (*engine.workers, mqtt.worker, saver.worker, recorder.worker),
+        watched=lambda: (*engine.workers, mqtt.worker, saver.worker, recorder.worker, chores.worker),
         set_log_level=set_log_level,
         events=events,
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
-        discovery=Discovery(topics, clock, outbox, recorder, controls=control_plane.controls()),
+        discovery=Discovery(topics, clock, outbox, recorder, controls=control_plane.controls(), snapshots=pictured),
         plan_model=lambda name, model: plan_model(name, model, loaded.config_dir),
         reload=reload or _no_files,
         find_model=partial(find_added, settings.state_dir, fetch),
+        frigate=Frigate(clock, outbox, publisher, {name: plan.manifest.labels for name, plan in plans.items()}),
     )
-    commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
+    snapshots = Snapshots(
+        topics=topics, clock=clock, outbox=outbox, cameras=cameras, ask=chores.ask, on_event=inbox.put
+    )
+    profile = Profile(clock=clock, stats=stats, events=events, ask=chores.ask)
+    beside: dict[type[Command], Beside] = {TakeSnapshot: snapshots, CaptureProfile: profile}
+    commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events, beside=beside)
     control = Control(
         settings,
         plans,
@@ -288,4 +313,4 @@ def build(
         discarded=loaded.discarded,
         files=loaded.files,
     )
-    return Daemon(control, inbox, engine, cameras, mqtt, saver, recorder, clock, switch)
+    return Daemon(control, inbox, engine, cameras, mqtt, saver, recorder, chores, clock, switch)

@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("hailod.cli.demo", "show it all without hardware: rendered cameras, a simulated device, a broker"),
     "config": Command("hailod.cli.config", "show the effective settings and where each comes from"),
     "ctl": Command("hailod.cli.ctl", "give a running hailod a command over MQTT, and wait for its answer"),
+    "mqtt": Command("hailod.cli.mqtt", "remove what the broker keeps of a node that is gone"),
     "models": Command("hailod.cli.models", "say what a model file holds: chip, inputs, outputs, thresholds, sizes"),
 }
 

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 from hailod.cli import EXIT_USAGE, add_config_option, anchored_mqtt
 from hailod.clock import SystemClock
 from hailod.config.load import load
-from hailod.config.model import NAME_PATTERN, MqttSettings, Settings
+from hailod.config.model import NAME_PATTERN, FrigateSettings, MqttSettings, Settings
 from hailod.errors import ConfigError
 from hailod.mqtt.caller import BrokerTrouble, Caller, NoAnswer
 from hailod.mqtt.payloads import Payload
@@ -43,6 +44,8 @@ commands (those of cmd/... in the MQTT interface):
   device.release --for 10m          lend the accelerator to other programs
   device.acquire                    take it back before its time
   device.restart mode=reset         start the device anew: mode=soft or mode=reset
+  snapshot.take camera=front        one picture, on the camera's topic `snapshot`
+  profile.capture duration_s=10     where the time of every frame goes, as a file of the node
   model.swap model=yolov8m          run another model; with camera=front on one camera only
 
 examples:
@@ -70,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=_span, metavar="TIME", help="how long to wait (default: 60 s, ping 10 s)")
     parser.add_argument("--json", action="store_true", help="print the reply as the daemon sent it")
     add_config_option(parser)
-    parser.add_argument("--node", type=_node, help="the node to speak to (default: the configured one)")
+    parser.add_argument("--node", type=node_name, help="the node to speak to (default: the configured one)")
     parser.add_argument("--host", help="the broker, in the place of the configured one")
     parser.add_argument("--port", type=int, help="its port (default: 1883)")
     parser.add_argument("--username", help="the user to log in as")
@@ -80,13 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         name, arguments = _command(args)
-        settings, node = _broker(args, os.environ)
-    except _UsageError as error:
+        place = broker(args, os.environ)
+    except UsageError as error:
         print(f"hailod ctl: {error}; see hailod ctl --help", file=sys.stderr)
         return EXIT_USAGE
     timeout = args.timeout or (_PING_TIMEOUT if name == "ping" else DEFAULT_TIMEOUT)
     try:
-        with Caller(settings, node, SystemClock()) as caller:
+        with Caller(place.mqtt, place.node, SystemClock()) as caller:
             reply = caller.call(name, arguments, timeout=timeout, dry_run=args.dry_run, on_accepted=_accepted)
     except NoAnswer as error:
         print(f"hailod ctl: {error}", file=sys.stderr)
@@ -106,17 +109,28 @@ def run(args: argparse.Namespace) -> int:
     return 0 if done else EXIT_REFUSED
 
 
-class _UsageError(Exception):
+class UsageError(Exception):
     """What was asked for cannot be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect to, the node to speak to, and what the configuration says of the node that it is of."""
+
+    mqtt: MqttSettings
+    node: str
+    configured_node: str
+    frigate: FrigateSettings
+    cameras: tuple[str, ...]
 
 
 def _command(args: argparse.Namespace) -> tuple[str, dict[str, object] | None]:
     """The command and its arguments, None for none."""
     if not args.words:
-        raise _UsageError("which command?")
+        raise UsageError("which command?")
     name, *pairs = args.words
     if not _COMMAND.fullmatch(name):
-        raise _UsageError(f"'{name}' cannot be a command")
+        raise UsageError(f"'{name}' cannot be a command")
     arguments: dict[str, object] = dict(args.json_args or {})
     arguments.update(_pair(pair) for pair in pairs)
     if args.span is not None:
@@ -128,15 +142,16 @@ def _pair(pair: str) -> tuple[str, object]:
     """`key=value`: a value that reads as JSON is that, any other is text."""
     key, equals, value = pair.partition("=")
     if not equals or not key:
-        raise _UsageError(f"'{pair}' is no KEY=VALUE")
+        raise UsageError(f"'{pair}' is no KEY=VALUE")
     try:
         return key, json.loads(value, parse_constant=_no_constant)
     except ValueError:
         return key, value
 
 
-def _broker(args: argparse.Namespace, env: Mapping[str, str]) -> tuple[MqttSettings, str]:
-    """Where to connect to, and the node to speak to. Raises ConfigError and _UsageError."""
+def broker(args: argparse.Namespace, env: Mapping[str, str]) -> Place:
+    """Where to connect to, and the node to speak to, from the options that are as those of `hailod ctl`. Raises
+    ConfigError and UsageError."""
     if args.host is not None and args.config is None:
         settings = Settings()
         password = env.get("HAILOD_MQTT__PASSWORD")
@@ -152,10 +167,11 @@ def _broker(args: argparse.Namespace, env: Mapping[str, str]) -> tuple[MqttSetti
     if args.password_file is not None:
         mqtt["password"] = SecretStr(_password(args.password_file))
     try:
-        return MqttSettings.model_validate(mqtt), args.node or settings.node
+        checked = MqttSettings.model_validate(mqtt)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _UsageError(f"--{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+        raise UsageError(f"--{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+    return Place(checked, args.node or settings.node, settings.node, settings.frigate, tuple(settings.cameras))
 
 
 def _password(file: Path) -> str:
@@ -217,7 +233,7 @@ def _span(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def _node(text: str) -> str:
+def node_name(text: str) -> str:
     if not re.fullmatch(NAME_PATTERN.removeprefix("^").removesuffix("$"), text):
         raise argparse.ArgumentTypeError(f"'{text}' cannot be a node: a-z, 0-9, _ and -")
     return text

@@ -94,10 +94,28 @@ class MqttSettings(Section):
     metrics_interval: Annotated[float, Field(ge=1.0, le=3600.0), Reach.LIVE] = 10.0
     detections_max_hz: Annotated[float, Field(ge=0.0, le=30.0), Reach.LIVE] = 5.0
 
+    # Pictures that were asked for are sent once; "retained": the broker keeps the last of each camera for a day.
+    snapshots: Annotated[Literal["off", "retained"], Reach.LIVE] = "off"
+
     @property
     def effective_port(self) -> int:
         """The port to connect to: as set, else 8883 with TLS and 1883 without."""
         return self.port or (8883 if self.tls is not None else 1883)
+
+
+class FrigateSettings(Section):
+    """`[frigate]`: counts and events also as Frigate publishes them, for what knows Frigate already."""
+
+    enabled: Annotated[bool, Reach.LIVE] = False
+    # Not to be changed over MQTT, where it would let whoever may command publish anywhere. One node for each.
+    prefix: Annotated[Name, Reach.PROCESS] = "frigate"
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix_is_free(cls, value: str) -> str:
+        if value in ("hailod", "homeassistant"):
+            raise ValueError(f"'{value}' has another meaning; 'frigate' is what others expect")
+        return value
 
 
 class SimulatedSettings(Section):
@@ -213,6 +231,8 @@ class CameraSettings(Section):
     source: Annotated[SecretStr, Field(min_length=1, max_length=2048), Reach.CAMERA]
     model: Annotated[Name | None, Reach.LIVE] = None
     enabled: Annotated[bool, Reach.LIVE] = True
+    # Nobody looks: the stream is closed and no picture is to be had, whatever `enabled` says.
+    privacy: Annotated[bool, Reach.LIVE] = False
     threshold: Annotated[float, Field(ge=0.05, le=0.95), Reach.LIVE] = 0.5
     labels: Annotated[list[str] | None, Reach.LIVE] = None
     max_fps: Annotated[float | None, Field(gt=0.0, le=1000.0), Reach.LIVE] = None
@@ -259,8 +279,11 @@ class Settings(Section):
     node: Annotated[NodeName, Reach.PROCESS] = Field(default_factory=lambda: slug(socket.gethostname().split(".")[0]))
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Reach.LIVE] = "info"
     model: Annotated[Name | None, Reach.LIVE] = None
+    # The same as the `privacy` of every camera.
+    privacy: Annotated[bool, Reach.LIVE] = False
     state_dir: Annotated[Path, Reach.PROCESS] = Path("/var/lib/hailod")
     mqtt: MqttSettings = MqttSettings()
+    frigate: FrigateSettings = FrigateSettings()
     device: DeviceSettings = DeviceSettings()
     pipeline: PipelineSettings = PipelineSettings()
     models: dict[Name, ModelSettings] = {}
@@ -291,3 +314,7 @@ class Settings(Section):
     def model_of(self, camera: str) -> str | None:
         """The name of the model that `camera` runs."""
         return self.cameras[camera].model or self.default_model
+
+    def is_private(self, camera: str) -> bool:
+        """Whether nobody may look through `camera`, by its own switch or by the node's."""
+        return self.privacy or self.cameras[camera].privacy

@@ -46,6 +46,7 @@ _MAX_LEFTOVERS = 1_000
 _ROOTS = {
     "log_level": Reach.LIVE,
     "model": Reach.LIVE,
+    "privacy": Reach.LIVE,
     "device": Reach.LIVE,
     "pipeline": Reach.LIVE,
     "cameras": Reach.CAMERA,

@@ -16,6 +16,7 @@ import structlog
 from hailod.clock import Clock
 from hailod.config.model import CameraSettings, Settings
 from hailod.control.events import Events
+from hailod.control.privacy import seen_by_worker
 from hailod.health import Code
 from hailod.mailbox import Mailboxes
 from hailod.mqtt.outbox import Outbox
@@ -23,6 +24,7 @@ from hailod.mqtt.topics import Topics
 from hailod.pipeline.camera import CameraWorker
 from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.pipeline.publisher import Publisher
+from hailod.types import Frame
 
 log = structlog.get_logger(__name__)
 
@@ -98,12 +100,14 @@ class Cameras:
         self._on_state = on_state
         self._factory = factory
         self._cameras: dict[str, _Camera] = {}
+        self._retained = False
 
     def apply(self, settings: Settings) -> None:
         """Start, stop and adjust workers until they are as the settings say; untouched cameras go on untouched."""
         for name in self._cameras.keys() - settings.cameras.keys():
             self._remove(name)
-        for name, wanted in settings.cameras.items():
+        for name, entry in settings.cameras.items():
+            wanted = seen_by_worker(settings, name, entry)
             camera = self._cameras.get(name)
             if camera is None:
                 self._begin(name, wanted)
@@ -111,6 +115,11 @@ class Cameras:
                 self._adjust(camera, wanted)
             else:
                 self._begin(name, wanted, loss=self._end(name))
+
+        before, self._retained = self._retained, settings.mqtt.snapshots == "retained"
+        if before and not self._retained:
+            for name in self._cameras:
+                self._outbox.withdraw(self._topics.camera(name).snapshot)
 
     def handle(self, state: CameraState) -> tuple[Condition, ...]:
         """A worker reports; what that means for the node's health."""
@@ -150,6 +159,21 @@ class Cameras:
             self._publisher.publish_state(name)
         return tuple(conditions)
 
+    def absent(self, name: str) -> str | None:
+        """Why no picture of the camera is to be expected now; None where one is."""
+        camera = self._cameras[name]
+        if not camera.settings.enabled:
+            return f"camera {name} is switched off"
+        if camera.state.phase in (Phase.ONLINE, Phase.STARTING):
+            return None
+        return f"camera {name} is {camera.state.phase.value}"
+
+    def next_picture(self, name: str, taker: Callable[[Frame], None] | None) -> None:
+        """Have the camera's next picture handed to `taker` on the camera's thread; None: it is not wanted any more."""
+        camera = self._cameras.get(name)
+        if camera is not None:
+            camera.worker.next_picture(taker)
+
     @property
     def fps_in(self) -> Mapping[str, float]:
         """Frames per second as they come from each camera."""
@@ -187,6 +211,10 @@ class Cameras:
     def _begin(self, name: str, settings: CameraSettings, *, loss: _Loss | None = None) -> None:
         worker = self._factory(name, settings, self._mailboxes, self._clock, self._on_state)
         self._publisher.add(name, list(settings.labels or ()))
+        self._publisher.mute(name, muted=settings.privacy)
+        if settings.privacy:
+            # Left from a time in which it was allowed, or by a process that was killed before it could clear it.
+            self._outbox.withdraw(self._topics.camera(name).snapshot)
         self._cameras[name] = _Camera(worker, settings, worker.state, loss=loss)
         worker.start()
 
@@ -204,6 +232,7 @@ class Cameras:
         topics = self._topics.camera(name)
         for topic in (topics.status, topics.settings):
             self._outbox.forget(topic)
+        self._outbox.withdraw(topics.snapshot)
 
     def _adjust(self, camera: _Camera, wanted: CameraSettings) -> None:
         before, camera.settings = camera.settings, wanted
@@ -212,11 +241,16 @@ class Cameras:
             camera.worker.set_enabled(wanted.enabled)
             # What it saw last is not what is there once nobody looks.
             self._publisher.mark_stale(camera.worker.name, self._clock.monotonic())
+        if before.privacy != wanted.privacy:
+            self._publisher.mute(camera.worker.name, muted=wanted.privacy)
+            if wanted.privacy:
+                self._outbox.withdraw(self._topics.camera(camera.worker.name).snapshot)
         if before.max_fps != wanted.max_fps:
             camera.worker.set_max_fps(wanted.max_fps)
         if before.labels != wanted.labels:
             camera.expecting_since = None
             self._publisher.add(camera.worker.name, list(wanted.labels or ()))
+            self._publisher.mute(camera.worker.name, muted=wanted.privacy)
 
     def _is_stale(self, camera: _Camera, now: float, stale_after: float) -> bool:
         """Whether results are due and none came for too long, which for a slow camera is three frame intervals."""
@@ -234,6 +268,8 @@ class Cameras:
     def _tell_event(self, camera: _Camera) -> None:
         """The camera was lost or is back, if that was not told yet."""
         name, state, now = camera.worker.name, camera.state, self._clock.monotonic()
+        if camera.settings.privacy:
+            return
         if state.phase is Phase.ONLINE and camera.loss is not None:
             loss, camera.loss = camera.loss, None
             self._events.camera(name, "camera_recovered", code=loss.code, duration_s=round(now - loss.since, 3))
@@ -292,5 +328,5 @@ def _corrupt(state: CameraState) -> Condition:
 
 def _same_source(old: CameraSettings, new: CameraSettings) -> bool:
     """Whether a camera can go on as it is: only what can be changed while it runs differs."""
-    live = {"model": new.model, "enabled": new.enabled, "threshold": new.threshold, "labels": new.labels}
-    return old.model_copy(update={**live, "max_fps": new.max_fps}) == new
+    live = ("model", "enabled", "privacy", "threshold", "labels", "max_fps")
+    return old.model_copy(update={key: getattr(new, key) for key in live}) == new

@@ -10,6 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import structlog
 
@@ -18,6 +19,7 @@ from hailod.config.diff import Plan as Difference
 from hailod.config.diff import apply, diff
 from hailod.config.load import Loaded
 from hailod.config.model import Reach
+from hailod.control.beside import Beside
 from hailod.control.events import Events
 from hailod.control.handlers import HANDLERS, Answer, Desk, Handler, Proposal
 from hailod.control.lease import clock_time
@@ -83,8 +85,10 @@ class Commands:
         outbox: Outbox,
         events: Events,
         handlers: Mapping[type[Args], Handler] | None = None,
+        beside: Mapping[type[Args], Beside] = MappingProxyType({}),
     ) -> None:
-        """`handlers` are those of commands that the desk alone cannot carry out."""
+        """`handlers` are those of commands that the desk alone cannot carry out; `beside` has what runs beside the
+        queue, by the command that it carries out."""
         self._handlers: dict[type[Args], Handler] = {**HANDLERS, **(handlers or {}), Reload: self._reread}
         self._read: Callable[[], Loaded] | None = None
         self._reread_over: Callable[[], object] = bool
@@ -99,6 +103,7 @@ class Commands:
         self._under_way: _UnderWay | None = None
         self._desk: Desk | None = None
         self._jobs = itertools.count(1)
+        self._beside = beside
 
     def receive(self, inbound: Inbound, desk: Desk) -> None:
         """Take one message from outside: answer it, or queue it and answer it later."""
@@ -122,7 +127,9 @@ class Commands:
                 self._outbox.reply(parsed.origin.reply_to, stored)
             return
         spec = COMMANDS.get(parsed.origin.name)
-        if spec is not None and not spec.changes:
+        if type(parsed.command) in self._beside:
+            self._begin_beside(parsed, desk)
+        elif spec is not None and not spec.changes:
             self._answer(parsed, desk)
         elif len(self._waiting) >= COMMAND_QUEUE:
             self._fail(parsed, CommandError("busy", f"{COMMAND_QUEUE} commands are waiting already", retryable=True))
@@ -148,9 +155,16 @@ class Commands:
             self._waiting.append(Request(Origin("reload", "", now, None), Reload(), now + RELOAD_S, persist=False))
         self._next()
 
+    def beside_event(self, event: object) -> None:
+        """Something happened that a command beside the queue may have waited for."""
+        for aside in self._beside.values():
+            aside.hear(event)
+
     def tick(self, now: float) -> None:
         """Deadlines, the first answer to what takes long, and refusals that wait to be told."""
         self._refusals.tick(now, self._desk)
+        for aside in self._beside.values():
+            aside.tick(now)
         under_way = self._under_way
         if under_way is None:
             self._next()
@@ -178,20 +192,38 @@ class Commands:
             except CommandError as error:
                 self._fail(request, error)
 
+    def _begin_beside(self, request: Request, desk: Desk) -> None:
+        try:
+            self._admit(request, desk)
+            self._beside[type(request.command)].begin(request, desk, _Answer(self, request))
+        except CommandError as error:
+            self._fail(request, error)
+
+    def _accept(self, origin: commands.Origin) -> None:
+        if origin.reply_to is not None:
+            self._outbox.reply(origin.reply_to, commands.accepted(origin, f"j-{next(self._jobs)}", self._clock))
+
     def _start(self, request: Request) -> None:
         desk = self._desk
         assert desk is not None
+        self._admit(request, desk)
+        self._run(request, desk)
+
+    def _admit(self, request: Request, desk: Desk) -> None:
+        """Raises CommandError for a command whose time has passed, or that was meant for other settings."""
         if self._clock.monotonic() > request.deadline:
             raise CommandError("expired", "its deadline had passed before its turn came", retryable=True)
         if request.if_revision is not None and request.if_revision != desk.revision:
             raise CommandError("revision_conflict", f"the settings are at revision {desk.revision}", retryable=True)
         origin = request.origin
         log.info("command", **_known(cmd=origin.name, camera=origin.camera, id=origin.id))
+
+    def _run(self, request: Request, desk: Desk) -> None:
         proposal = self._look(request, desk)
         if isinstance(proposal, Answer):
             self._succeed(request, proposal.data)
             return
-        spec = COMMANDS.get(origin.name)
+        spec = COMMANDS.get(request.origin.name)
         if proposal.device or (spec is not None and spec.device):
             self._refuse_if_lent(desk)
         if request.dry_run:
@@ -358,6 +390,23 @@ class _Reloading:
         self._desk.reloaded(self._loaded)
         self._desk.show_settings()
         return Succeeded({**verdict.data, **self._answer})
+
+
+class _Answer:
+    """The answer to one command that runs beside the queue."""
+
+    def __init__(self, owner: Commands, request: Request) -> None:
+        self._owner = owner
+        self._request = request
+
+    def accept(self) -> None:
+        self._owner._accept(self._request.origin)
+
+    def give(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Succeeded):
+            self._owner._succeed(self._request, verdict.data)
+        else:
+            self._owner._fail(self._request, _error(verdict))
 
 
 def _known(**facts: str | None) -> dict[str, str]:

@@ -7,7 +7,9 @@ import threading
 from dataclasses import dataclass
 
 from hailod.control.errands import ErrandDone
+from hailod.control.profile import ProfileWritten
 from hailod.control.saver import SaverEvent
+from hailod.control.snapshots import SnapshotReady, SnapshotSent
 from hailod.device.events import LinkEvent
 from hailod.device.flight import FlightEvent
 from hailod.device.spawner import HostEvent
@@ -16,6 +18,8 @@ from hailod.pipeline.camera_state import CameraState
 from hailod.pipeline.results import ModelTrouble
 
 MAX_INBOUND = 64
+
+BesideEvent = SnapshotReady | SnapshotSent | ProfileWritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ Event = (
     | SaverEvent
     | ErrandDone
     | Reload
+    | BesideEvent
     | Quit
 )
 

@@ -18,6 +18,7 @@ from hailod.config.load import Loaded
 from hailod.config.model import Settings
 from hailod.config.store import Edit, Overrides
 from hailod.control.birth import Birth, Step
+from hailod.control.broker import BrokerNews
 from hailod.control.cameras import Cameras, Condition
 from hailod.control.commands import Commands
 from hailod.control.conditions import Conditions
@@ -25,11 +26,15 @@ from hailod.control.device import DeviceNews
 from hailod.control.discovery import Discovery
 from hailod.control.errands import ErrandDone, Errands
 from hailod.control.events import Events
+from hailod.control.frigate import Frigate
 from hailod.control.inbox import Event, Inbox, Quit, Reload
+from hailod.control.keeping import KeepingNews
 from hailod.control.lending import Lending
 from hailod.control.lineup import Lineup, PlanModel
+from hailod.control.profile import ProfileWritten
 from hailod.control.reports import Reports
 from hailod.control.saver import Saver, SaverEvent, StateSaved, StateUnsaved
+from hailod.control.snapshots import SnapshotReady, SnapshotSent
 from hailod.control.timekeeping import Timekeeping
 from hailod.control.vigil import Vigil
 from hailod.control.workbench import FindModel, Workbench
@@ -58,11 +63,6 @@ RESTART_AFTER_S = 0.5
 RESTART = "a restart was asked for over MQTT"
 # Events taken between two looks at the clocks.
 BURST = 200
-# A broker that starts together with us gets so long.
-BROKER_PATIENCE_S = 5.0
-# Settings that were left out at the start are told for so long, or until others are saved in their place.
-DISCARDED_HOLD_S = 3600.0
-DISCARDED_SHOWN = 20
 # So long the start waits for the disk to know what Home Assistant is about to be told.
 DISCOVERY_PATIENCE_S = 1.0
 _CAMERA_CODES = frozenset(code for code in Code if code.startswith("camera_"))
@@ -101,6 +101,7 @@ class Parts:
     plan_model: PlanModel = _nowhere
     reload: Callable[[Overrides], Loaded] = _nowhere
     find_model: FindModel = _nowhere
+    frigate: Frigate | None = None
 
 
 class Control(Workbench):
@@ -134,7 +135,6 @@ class Control(Workbench):
         self._commands = commands
         self._revision = revision
         self._discarded = discarded
-        self._discarded_over: float | None = None
         self._quit: str | None = None
         self._quit_at: float | None = None
         self._watchdog_s: float | None = None
@@ -147,9 +147,8 @@ class Control(Workbench):
         )
         self._birth = Birth(random.Random())  # noqa: S311 - jitter, not a secret
         self._vigil = Vigil(parts.clock)
-        # When a broker that was never reached becomes a condition; None once one was.
-        self._broker_due: float | None = None
-        self._link = LinkState(False)
+        self._broker = BrokerNews(parts.clock, self._conditions)
+        self._keeping = KeepingNews(parts.clock, self._conditions)
         self._time = Timekeeping(parts.clock, parts.clock_synced, parts.reports.clock_synced, parts.events)
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -159,11 +158,11 @@ class Control(Workbench):
         parts = self._parts
         now = parts.clock.monotonic()
         self._next_metrics = now + self._settings.mqtt.metrics_interval
-        self._broker_due = now + BROKER_PATIENCE_S
+        self._broker.starting()
         if self._settings.device.backend == "simulated":
             log.warning("the device is simulated: detections come from a model run on this computer's processor")
             self._conditions.raise_(Code.SIMULATED, "the device is simulated")
-        self._tell_discarded(now)
+        self._keeping.tell_discarded(self._discarded)
         parts.saver.start()
         self._device.starting()
         self.apply(self._settings)
@@ -195,15 +194,23 @@ class Control(Workbench):
             if now >= next_tick:
                 next_tick = max(next_tick + TICK_S, now)
                 self.tick(now)
+        if parts.frigate is not None:
+            parts.frigate.stop()
         parts.notifier.stopping()
         return self._quit
 
     def handle(self, event: Event) -> None:
         """One event from the inbox."""
         match event:
-            case HostStarted() | HostFailed() | HostMessage() | HostStopped() | HostExited():
-                self._parts.engine.handle(event)
-            case SessionFailed() | Drained():
+            case (
+                HostStarted()
+                | HostFailed()
+                | HostMessage()
+                | HostStopped()
+                | HostExited()
+                | SessionFailed()
+                | Drained()
+            ):
                 self._parts.engine.handle(event)
             case CameraState():
                 for condition in self._parts.cameras.handle(event):
@@ -214,9 +221,13 @@ class Control(Workbench):
             case Inbound():
                 self._commands.receive(event, self)
             case LinkState():
-                self._broker(event)
+                if self._broker.hear(event):
+                    self._parts.reports.info(self._settings)
+                    self._parts.reports.metrics(self._settings)
             case ModelTrouble() | ErrandDone() | StateSaved() | StateUnsaved() | Reload():
                 self._own_event(event)
+            case SnapshotReady() | SnapshotSent() | ProfileWritten():
+                self._commands.beside_event(event)
             case Quit(reason=reason):
                 self._quit = reason
             case _:
@@ -232,7 +243,8 @@ class Control(Workbench):
                 self._lineup.learn(event)
                 self._commands.device_event(event)
             case StateSaved() | StateUnsaved():
-                self._saver(event)
+                self._keeping.hear(event)
+                self._commands.saver_event(event)
             case Reload():
                 self._reload()
 
@@ -258,18 +270,16 @@ class Control(Workbench):
         parts.saver.tick(now)
         for condition in parts.cameras.tick(self._settings.pipeline.stale_after):
             self._weigh(condition)
+        if parts.frigate is not None:
+            parts.frigate.tick(self._settings)
         self._commands.tick(now)
         self._lending.tick(now)
         self._answer_birth(self._birth.due(now))
         if parts.discovery.tick(now):
             # Home Assistant takes a value that it knows only now from the next message.
             self.tell_settings()
-        if self._broker_due is not None and now >= self._broker_due:
-            self._broker_due = None
-            self._broker_down(self._link)
-        if self._discarded_over is not None and now >= self._discarded_over:
-            self._discarded_over = None
-            self._note(parts.health.clear(Code.STATE_DISCARDED))
+        self._broker.tick(now)
+        self._keeping.tick(now)
         self._device.tick(now)
         if self._quit_at is not None and now >= self._quit_at:
             self._quit = self._quit or RESTART
@@ -358,7 +368,11 @@ class Control(Workbench):
             )
             for name, camera in settings.cameras.items()
         }
-        routes = {name: (model,) if (model := settings.model_of(name)) else () for name in settings.cameras}
+        routes = {
+            # What waits for a model goes with its route: of a private camera no frame stays anywhere.
+            name: (model,) if (model := settings.model_of(name)) and not settings.is_private(name) else ()
+            for name in settings.cameras
+        }
         parts.engine.set_cameras(rules, routes)
         parts.cameras.apply(settings)
 
@@ -401,50 +415,6 @@ class Control(Workbench):
             fix = "see that the machine reaches a time server (timedatectl)"
             self._raise(Code.CLOCK_UNSYNCED, "the wall clock is not set yet", doing=doing, fix=fix)
         self._parts.reports.info(self._settings)
-
-    def _broker(self, link: LinkState) -> None:
-        before, self._link = self._link, link
-        if link.connected:
-            self._broker_due = None
-            self._note(self._parts.health.clear(Code.BROKER_DOWN))
-            if not before.connected:
-                self._parts.reports.info(self._settings)
-                self._parts.reports.metrics(self._settings)
-        elif self._broker_due is None:
-            self._broker_down(link)
-        standing = {Code.BROKER_UNSTABLE: link.trouble if link.connected else None, Code.BROKER_LIMITED: link.limits}
-        for code, trouble in standing.items():
-            if trouble is None:
-                self._note(self._parts.health.clear(code))
-            else:
-                self._raise(code, trouble.text, fix=trouble.fix)
-
-    def _broker_down(self, link: LinkState) -> None:
-        text, fix = link.trouble or ("not yet connected", "")
-        doing = "trying" if link.retry_s is None else f"trying again in about {max(link.retry_s, 1.0):.0f} s"
-        self._raise(Code.BROKER_DOWN, f"no connection to the broker: {text}", doing=doing, fix=fix)
-
-    def _saver(self, event: SaverEvent) -> None:
-        match event:
-            case StateUnsaved(text=text, fix=fix):
-                doing = "changes run, but a restart would lose them; it is tried again every minute and at each change"
-                self._raise(Code.STATE_UNSAVED, text, doing=doing, fix=fix)
-            case StateSaved(ticket=ticket):
-                self._note(self._parts.health.clear(Code.STATE_UNSAVED))
-                if ticket > 0:
-                    self._discarded_over = self._parts.clock.monotonic()
-        self._commands.saver_event(event)
-
-    def _tell_discarded(self, now: float) -> None:
-        if not self._discarded:
-            return
-        for line in self._discarded[:DISCARDED_SHOWN]:
-            log.warning("setting left out", reason=line)
-        more = f" (and {len(self._discarded) - 1} more)" if len(self._discarded) > 1 else ""
-        doing = "it is left out; all else that was set over MQTT is in effect"
-        fix = "set it again over MQTT if it is still wanted"
-        self._raise(Code.STATE_DISCARDED, f"{self._discarded[0]}{more}", doing=doing, fix=fix)
-        self._discarded_over = now + DISCARDED_HOLD_S
 
     def _weigh(self, condition: Condition) -> None:
         if condition.text:

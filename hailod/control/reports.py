@@ -103,7 +103,7 @@ class Reports:
             clock_synced=self._outbox.clock_synced,
             device=self.identity(settings),
             cameras=sorted(settings.cameras),
-            features=[],
+            features=["privacy", "profile", "snapshot"],
             limits={"cmd_bytes": MAX_BYTES, "cmd_queue": COMMAND_QUEUE, "detections_max_hz": 30},
             protocol=self._connection().protocol,
             response_prefixes=self._topics.response_prefixes,

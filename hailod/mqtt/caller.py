@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -70,17 +70,10 @@ class Caller:
         self._settings = settings
         self._topics = Topics(node)
         self._clock = clock
-        self._session: _Session | None = None
+        self._session: Session | None = None
 
     def __enter__(self) -> Caller:
-        *preferred, last = _PROTOCOLS[self._settings.protocol]
-        for protocol in preferred:
-            session = _Session(self._settings, protocol, self._clock)
-            if session.open():
-                self._session = session
-                return self
-        self._session = _Session(self._settings, last, self._clock)
-        self._session.open()
+        self._session = connect(self._settings, self._clock)
         return self
 
     def __exit__(
@@ -125,7 +118,7 @@ class Caller:
             raise NoAnswer(self._explain(session, timeout))
         return replies.final
 
-    def _explain(self, session: _Session, timeout: float) -> str:
+    def _explain(self, session: Session, timeout: float) -> str:
         """What is known of a node that does not answer."""
         node, peer = self._topics.node, peer_of(self._settings)
         status = session.retained.get(self._topics.status)
@@ -145,10 +138,22 @@ class Caller:
         return f"no node {node} has ever reported to broker {peer}, which was reached; {known}"
 
 
+def connect(settings: MqttSettings, clock: Clock) -> Session:
+    """A connection in the newest protocol version that the broker speaks. Raises BrokerTrouble."""
+    *preferred, last = _PROTOCOLS[settings.protocol]
+    for protocol in preferred:
+        session = Session(settings, protocol, clock)
+        if session.open():
+            return session
+    session = Session(settings, last, clock)
+    session.open()
+    return session
+
+
 class _Replies:
     """Takes the replies of one request out of what comes in."""
 
-    def __init__(self, session: _Session, topic: str, identity: str, on_accepted: Callable[[str], None]) -> None:
+    def __init__(self, session: Session, topic: str, identity: str, on_accepted: Callable[[str], None]) -> None:
         self.final: Payload | None = None
         self._topic = topic
         self._identity = identity
@@ -171,7 +176,7 @@ class _Replies:
             self.final = reply
 
 
-class _Session:
+class Session:
     """One connection with one protocol version. `retained` is what the broker kept, by topic; `unheard` says that it
     has nobody to give our message to."""
 
@@ -179,6 +184,7 @@ class _Session:
         self.speaks_5 = protocol is MQTTProtocolVersion.MQTTv5
         self.retained: dict[str, bytes] = {}
         self.unheard = False
+        self.unacknowledged = 0
         self.on_message: Callable[[str, bytes, bytes | None], None] = lambda *_: None
         self._settings = settings
         self._clock = clock
@@ -253,15 +259,24 @@ class _Session:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ResponseTopic = reply_to
             properties.CorrelationData = correlation
+        self.unacknowledged += 1
         self._client.publish(topic, payload, 1, retain=False, properties=properties)
 
-    def wait(self, over: Callable[[], bool], timeout: float) -> None:
-        """Serve the connection until `over`, for `timeout` seconds at most. Raises BrokerTrouble when it breaks."""
+    def clear(self, topics: Iterable[str]) -> None:
+        """Have the broker retain nothing of these; `unacknowledged` says of how many it has not said that it does."""
+        for topic in topics:
+            self.unacknowledged += 1
+            self._client.publish(topic, b"", 1, retain=True)
+
+    def wait(self, over: Callable[[], bool], timeout: float, *, wish: str = "give commands") -> None:
+        """Serve the connection until `over`, for `timeout` seconds at most. Raises BrokerTrouble when it breaks, or the
+        broker does not let us do what `wish` says."""
         if not self._turn(over, timeout):
             raise BrokerTrouble(f"{self._peer} broke the connection", "see the broker's log")
         if self._forbidden:
+            where = f"{ROOT}/+/cmd/+" if wish == "give commands" else f"{ROOT}/# and the discovery topics"
             raise BrokerTrouble(
-                f"{self._peer} does not let this user give commands", "let it write hailod/+/cmd/+ in the access list"
+                f"{self._peer} does not let this user {wish}", f"let it write {where} in the access list"
             )
 
     def _turn(self, over: Callable[[], bool], timeout: float) -> bool:
@@ -286,6 +301,7 @@ class _Session:
         self, _client: Client, _data: object, _mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         self.unheard = reason.value == _NOBODY_LISTENS
+        self.unacknowledged -= 1
         self._forbidden = reason.value == _NOT_AUTHORISED
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:

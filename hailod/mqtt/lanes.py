@@ -31,6 +31,7 @@ class Kind(StrEnum):
     STREAM = "stream"
     EVENT = "event"
     REPLY = "reply"
+    PICTURE = "picture"
 
 
 class Drop(StrEnum):
@@ -44,6 +45,7 @@ class Drop(StrEnum):
     TOO_LARGE = "too_large"
     NOT_JSON = "not_json"
     REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
 
 
 Drops = Counter[tuple[str, Drop]]
@@ -51,13 +53,15 @@ Drops = Counter[tuple[str, Drop]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Queued:
-    """A message picked to be sent or, with `born` (monotonic seconds), one that waits in order."""
+    """A message picked to be sent or, with `born` (monotonic seconds), one that waits in order. With `expiry` (seconds)
+    the broker retains it, and forgets it by itself."""
 
     kind: Kind
     topic: str
     document: Document
     born: float = 0.0
     correlation: bytes | None = None
+    expiry: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class StatePolicy:
 
     def unchanged(self, sent: Document, new: Document) -> bool:
         """Whether a reader of `sent` would learn nothing from `new`."""
-        if isinstance(sent, str) or isinstance(new, str):
+        if isinstance(sent, str | bytes) or isinstance(new, str | bytes):
             return sent == new
         return all(
             key in self.ignore or (key in sent and key in new and self._equal(key, sent[key], new[key]))
@@ -352,7 +356,7 @@ class EventLane:
             return message
         self._replay.take(now)
         document = message.document
-        assert not isinstance(document, str), "an event is a JSON object"
+        assert not isinstance(document, str | bytes), "an event is a JSON object"
         return Queued(Kind.EVENT, message.topic, {**document, "replayed": True}, message.born)
 
     def ready_at(self, now: float) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# A JSON object, or plain text (`online`).
-Document = Mapping[str, object] | str
+# A JSON object, plain text (`online`), or the bytes of a picture.
+Document = Mapping[str, object] | str | bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """The one place between what the daemon has to say and the network: bounded, and never waited for.
 
-Four kinds of message, each with its own answer to a slow or absent broker (`lanes`):
+Five kinds of message, each with its own answer to a slow or absent broker (`lanes`):
 
     state    retained, QoS 1   the latest of each topic is kept for good and told again at every connect
     stream   QoS 0             skipped while offline, above its rate, or while the one before it is still on its way
     event    QoS 1             queued in order, numbered per topic; after an outage told with `replayed: true`
     reply    QoS 1             kept for a minute
+    picture  QoS 0             bytes, one per topic at a time, lost while offline; the sender hears what became of it
 
 Producers, on any thread, only store a reference; they must not change a document afterwards. One consumer, the MQTT
 thread, calls `online`, `take`, `done`, `offline`; JSON is made there. After `online` all state is told in the order of
@@ -36,6 +37,7 @@ from hailod.mqtt.lanes import (
     StreamLane,
 )
 from hailod.mqtt.messages import Document, ReplyTo
+from hailod.mqtt.pictures import MAX_PICTURE, Fate, PictureLane
 from hailod.mqtt.topics import Topics
 
 log = structlog.get_logger(__name__)
@@ -43,6 +45,8 @@ log = structlog.get_logger(__name__)
 MAX_DOCUMENT = 16_384
 # Fixed header, lengths, packet identifier and properties of a PUBLISH beside topic, correlation data and payload.
 _PACKET_OVERHEAD = 32
+# hailod/<node>/cam/<camera>/snapshot, with names as long as they may be.
+_LONGEST_TOPIC = 128
 # What the node has to say about itself: 5 a second, 20 at once.
 _NODE_EVENTS = (5.0, 20.0)
 
@@ -79,11 +83,16 @@ class Outgoing:
 
     @property
     def qos(self) -> int:
-        return 0 if self.message.kind is Kind.STREAM else 1
+        return 0 if self.message.kind in (Kind.STREAM, Kind.PICTURE) else 1
 
     @property
     def retain(self) -> bool:
-        return self.message.kind is Kind.STATE
+        return self.message.kind is Kind.STATE or self.expiry is not None
+
+    @property
+    def expiry(self) -> int | None:
+        """Seconds after which the broker is to forget it; where it cannot, it must not retain it."""
+        return self.message.expiry
 
 
 class Outbox:
@@ -103,6 +112,7 @@ class Outbox:
         self._streams = StreamLane(self._drops)
         self._events = EventLane({topics.event: _NODE_EVENTS}, self._drops)
         self._replies = ReplyLane(self._drops)
+        self._pictures = PictureLane(self._drops)
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
@@ -166,6 +176,26 @@ class Outbox:
             self._replies.put(to.topic, self._dated(document), to.correlation, self._clock.monotonic())
         self._notify()
 
+    def picture(self, topic: str, jpeg: bytes, on_fate: Fate, *, retain: bool = False) -> bool:
+        """Send a picture now or never; False: not at all. Otherwise `on_fate` hears, on any thread, whether it left.
+
+        `retain`: the broker keeps it for a day, if it can forget it by itself.
+        """
+        with self._lock:
+            accepted = self._pictures.put(topic, jpeg, on_fate, retain=retain, online=self._online)
+        if accepted:
+            self._notify()
+        return accepted
+
+    def withdraw(self, topic: str) -> None:
+        """Have no picture of `topic` exist any more: not here, not at the broker."""
+        with self._lock:
+            fate = self._pictures.withdraw(topic)
+            self._states.forget(topic)
+        if fate is not None:
+            fate(False)
+        self._notify()
+
     # -- anyone ------------------------------------------------------------------------------------------------------
 
     @property
@@ -215,6 +245,14 @@ class Outbox:
             return dict(self._drops)
 
     @property
+    def picture_limit(self) -> int:
+        """How many bytes a picture may have on any topic of ours: ours to say, or the broker's."""
+        limit = MAX_PICTURE
+        if self._max_packet is not None:
+            limit = min(limit, self._max_packet - _PACKET_OVERHEAD - _LONGEST_TOPIC)
+        return limit
+
+    @property
     def waiting(self) -> dict[Kind, int]:
         """How much waits, by kind."""
         with self._lock:
@@ -223,6 +261,7 @@ class Outbox:
                 Kind.STREAM: len(self._streams),
                 Kind.EVENT: len(self._events),
                 Kind.REPLY: len(self._replies),
+                Kind.PICTURE: len(self._pictures),
             }
 
     # -- the MQTT thread ---------------------------------------------------------------------------------------------
@@ -248,6 +287,7 @@ class Outbox:
             self._online = False
             self._states.interrupt()
             self._streams.clear()
+            lost = self._pictures.clear()
             for outgoing in reversed(list(unfinished)):
                 message = outgoing.message
                 if message.kind is Kind.EVENT:
@@ -256,6 +296,8 @@ class Outbox:
                     self._replies.restore(message)
                 elif message.kind is Kind.STATE and not message.document:
                     self._states.restore_clearing(message.topic)
+        for fate in lost:
+            fate(False)
 
     def take(self, *, room: bool = True) -> Outgoing | None:
         """The next message to send now, or None. Without `room` only QoS 0, which the broker does not acknowledge."""
@@ -271,7 +313,7 @@ class Outbox:
                 continue
             packet = _packet_size(message, payload)
             self._note_size(message, packet)
-            if len(payload) > MAX_DOCUMENT:
+            if len(payload) > (MAX_PICTURE if message.kind is Kind.PICTURE else MAX_DOCUMENT):
                 self._refuse(message, Drop.TOO_LARGE, f"{len(payload)} bytes")
             elif self._max_packet is not None and packet > self._max_packet:
                 self._refuse(message, Drop.TOO_LARGE, f"{packet} bytes, the broker takes {self._max_packet}")
@@ -283,13 +325,18 @@ class Outbox:
 
     def done(self, outgoing: Outgoing, *, refused: bool = False) -> None:
         """The message left the process (stream), or the broker has it or refused it for good (all others)."""
+        fate: Fate | None = None
         with self._lock:
             if outgoing.message.kind is Kind.STREAM:
                 self._streams.landed(outgoing.topic)
             elif outgoing.message.kind is Kind.STATE:
                 self._states.landed(outgoing.topic, outgoing.message.document)
+            elif outgoing.message.kind is Kind.PICTURE:
+                fate = self._pictures.landed(outgoing.topic)
             if refused:
                 self._drops[outgoing.message.kind, Drop.REFUSED] += 1
+        if fate is not None:
+            fate(not refused)
 
     def wait_s(self, *, room: bool = True) -> float | None:
         """Seconds until `take` has something by the passing of time alone; None when nothing is planned."""
@@ -298,13 +345,14 @@ class Outbox:
             moments = [at for lane in self._open(room) if (at := lane.ready_at(now)) is not None]
         return max(0.0, min(moments) - now) if moments else None
 
-    def _open(self, room: bool) -> tuple[StateLane | StreamLane | EventLane | ReplyLane, ...]:
+    def _open(self, room: bool) -> tuple[StateLane | StreamLane | EventLane | ReplyLane | PictureLane, ...]:
         """The lanes that may send now, the most urgent first."""
         if not self._online:
             return ()
         if self._states.announcing:
             return (self._states,) if room else ()
-        return (self._replies, self._states, self._events, self._streams) if room else (self._streams,)
+        unacknowledged = (self._streams, self._pictures)
+        return (self._replies, self._states, self._events, *unacknowledged) if room else unacknowledged
 
     def _pick(self, now: float, room: bool) -> Queued | None:
         return next((message for lane in self._open(room) if (message := lane.pick(now)) is not None), None)
@@ -327,25 +375,31 @@ class Outbox:
         """
         streaming = message.kind is Kind.STREAM
         subject = _subject(message)
+        fate: Fate | None = None
         with self._lock:
             self._drops[message.topic.rpartition("/")[2] if streaming else message.kind, reason] += 1
             if streaming:
                 self._streams.landed(message.topic)
+            elif message.kind is Kind.PICTURE:
+                fate = self._pictures.landed(message.topic)
             elif message.kind is Kind.STATE:
                 self._states.blank(message.topic)
                 self._states.landed(message.topic, message.document)
             first = subject not in self._complained
             self._complained.add(subject)
+        if fate is not None:
+            fate(False)
         if first:
             log.error("document refused", topic=message.topic, reason=reason.value, detail=detail)
 
     def _dated(self, document: Document) -> Document:
         """The document, marked if its `ts` comes from a clock that was not set when it was written."""
         mark = self._mark(document)
-        return {**document, **mark} if mark and not isinstance(document, str) else document
+        return {**document, **mark} if mark and not isinstance(document, str | bytes) else document
 
     def _mark(self, document: Document) -> Mapping[str, object]:
-        return _UNSYNCED if not self._clock_synced and "ts" in document and not isinstance(document, str) else {}
+        dated = not isinstance(document, str | bytes) and "ts" in document
+        return _UNSYNCED if dated and not self._clock_synced else {}
 
     def _notify(self) -> None:
         wake = self._wake
@@ -364,6 +418,8 @@ def _packet_size(message: Queued, payload: bytes) -> int:
 
 def encode(document: Document) -> bytes:
     """The document as it goes over the wire. Raises TypeError or ValueError for what JSON cannot say, NaN included."""
+    if isinstance(document, bytes):
+        return document
     if isinstance(document, str):
         return document.encode()
     return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()

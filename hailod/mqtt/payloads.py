@@ -23,9 +23,9 @@ API = "1.0"
 # So many fit into a document; the lowest scores are left out and their number told as `more`.
 MAX_DETECTIONS = 150
 # The settings that everybody may read as they are: of the node, of its default model, of a camera.
-NODE_SHOWN = ("log_level",)
+NODE_SHOWN = ("log_level", "privacy")
 MODEL_SHOWN = ("batch_size", "max_delay_ms")
-CAMERA_SHOWN = ("enabled", "threshold", "max_fps", "frozen_after", "sleeps", "rotate", "flip", "crop")
+CAMERA_SHOWN = ("enabled", "privacy", "threshold", "max_fps", "frozen_after", "sleeps", "rotate", "flip", "crop")
 
 Payload = dict[str, object]
 HealthState = Literal["ok", "degraded", "failed"]

@@ -182,10 +182,15 @@ class Session:
             self._client.subscribe([(topic, 1) for topic in filters])
 
     def send(self, outgoing: Outgoing) -> None:
-        properties = None
-        if self.protocol == MQTT_5 and outgoing.correlation is not None:
-            properties = _properties(PacketTypes.PUBLISH, CorrelationData=outgoing.correlation)
-        qos, retain = min(outgoing.qos, self._max_qos), outgoing.retain and self._retains
+        given: dict[str, object] = {}
+        if outgoing.correlation is not None:
+            given["CorrelationData"] = outgoing.correlation
+        if outgoing.expiry is not None:
+            given["MessageExpiryInterval"] = outgoing.expiry
+        properties = _properties(PacketTypes.PUBLISH, **given) if given and self.protocol == MQTT_5 else None
+        # A broker of 3.1.1 never forgets.
+        lasting = outgoing.expiry is None or self.protocol == MQTT_5
+        qos, retain = min(outgoing.qos, self._max_qos), outgoing.retain and self._retains and lasting
         info = self._client.publish(outgoing.topic, outgoing.payload, qos, retain, properties)
         if info.rc is MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
             self._finished.append((outgoing, False))

@@ -112,6 +112,7 @@ class CameraWorker:
         self._stats = _Stats(Quality(settings.frozen_after))
         phase = Phase.STARTING if settings.enabled else Phase.DISABLED
         self._state = CameraState(name, phase, clock.monotonic(), serial=next(_serials))
+        self._taker: Callable[[Frame], None] | None = None
 
     # -- any thread --------------------------------------------------------------------------------------------------
 
@@ -127,11 +128,18 @@ class CameraWorker:
             if enabled != self._enabled:
                 self._enabled = enabled
                 self._epoch += 1
+                self._taker = None
                 self._changed.notify_all()
 
     def set_max_fps(self, max_fps: float | None) -> None:
         with self._changed:
             self._pacer.set_max_fps(max_fps)
+
+    def next_picture(self, taker: Callable[[Frame], None] | None) -> None:
+        """Hand the next picture, offered to a model or not, to `taker`, which is called once on the camera's thread and
+        must not block. None: nobody waits for one any more."""
+        with self._changed:
+            self._taker = taker
 
     def restart(self) -> None:
         """Close the source and open it again at once."""
@@ -254,6 +262,7 @@ class CameraWorker:
         """Count what came and offer the picture; says whether the source is to be opened anew, as its picture hangs."""
         now = self._clock.monotonic()
         picture = captured.picture
+        taker: Callable[[Frame], None] | None = None
         with self._changed:
             if self._stopping or run.generation != self._generation:
                 return False
@@ -266,6 +275,8 @@ class CameraWorker:
                 phase, size = Phase.FROZEN if flaws.frozen else Phase.ONLINE, (picture.width, picture.height)
                 frame = Frame(self.name, stats.number, now, self._clock.wall(), picture, run.generation)
                 admitted = not flaws.frozen and self._pacer.admit(now)
+                if not flaws.frozen and run.epoch == self._epoch:
+                    taker, self._taker = self._taker, None
             reopen = flaws.frozen and not stats.reopened
             stats.reopened = flaws.frozen or (stats.reopened and picture is None)
             if run.online_at is None and picture is not None:
@@ -280,6 +291,8 @@ class CameraWorker:
             self._mailboxes.offer(frame)
         elif frame is not None:
             self._mailboxes.skip(self.name, Skip.FROZEN if flaws.frozen else Skip.PACED)
+        if frame is not None and taker is not None:
+            taker(frame)
         return reopen
 
     def _next_delay(self, run: _Run, code: str) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hailod.clock import Clock, Timeline
@@ -29,6 +30,16 @@ class _Camera:
     # When the newest frame was captured of which the result was told.
     newest: float = 0.0
     next_detections: float = 0.0
+    # Nothing of what it shows may be told.
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a camera's newest frame, of `at` (Unix seconds), makes of its counts by label."""
+
+    objects: Mapping[str, int]
+    at: float
 
 
 class Publisher:
@@ -53,6 +64,23 @@ class Publisher:
         with self._lock:
             self._cameras[camera] = _Camera(Scene(labels), self._clock.monotonic())
 
+    def mute(self, camera: str, *, muted: bool) -> None:
+        """Tell nothing of what the camera shows from now on, results that are on their way included; or tell it again.
+
+        The counts from before stay, and are stale.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            entry = self._cameras.get(camera)
+            if entry is None or entry.muted == muted:
+                return
+            entry.muted = muted
+            if muted and entry.stale_since is None:
+                entry.stale_since = now
+            # What is under way was captured before the switch was turned back, and stays untold.
+            entry.newest = max(entry.newest, now)
+        self.publish_state(camera)
+
     def remove(self, camera: str) -> None:
         """Forget a camera, here and at the broker."""
         with self._lock:
@@ -66,7 +94,7 @@ class Publisher:
         seen = Counter(result.lane.label(int(class_id)) for class_id in result.detections.classes)
         with self._lock:
             camera = self._cameras.get(result.frame.camera)
-            if camera is None:
+            if camera is None or camera.muted:
                 return
             if result.frame.captured < camera.newest:
                 # A frame that was sent again: what it shows is older than what was told.
@@ -97,6 +125,14 @@ class Publisher:
         with self._lock:
             entry = self._cameras.get(camera)
             return entry.last_result if entry else None
+
+    def seen(self, camera: str) -> Seen | None:
+        """The camera's counts; None where they are not fresh, and nothing can be said."""
+        with self._lock:
+            entry = self._cameras.get(camera)
+            if entry is None or entry.stale_since is not None:
+                return None
+            return Seen(entry.scene.counts(), self._timeline.wall(entry.newest))
 
     def mark_stale(self, camera: str, since: float) -> None:
         """The camera's counts are old since then (monotonic), until its next result: nothing else makes them fresh."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,20 @@ from hailod.pipeline.results import Timing
 
 # At 500 results a second this is 8 s; of longer intervals the last part is what is told.
 SAMPLES = 4096
-_PARTS = ("total", "waiting", "device", "host")
+PARTS = ("total", "waiting", "device", "host")
+# What a recording holds at most: a minute at 800 results a second.
+MAX_RECORDED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Every frame of some time: its camera, when it was captured (monotonic), and the seconds of each of PARTS.
+
+    `left_out` counts those beyond MAX_RECORDED.
+    """
+
+    frames: Sequence[tuple[str, float, tuple[float, ...]]]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,8 @@ class Stats:
         self._lock = threading.Lock()
         self._samples: deque[tuple[float, float, float, float]] = deque(maxlen=SAMPLES)
         self._last_ended = 0.0
+        self._record: list[tuple[str, float, tuple[float, ...]]] | None = None
+        self._left_out = 0
         self.overtaken = 0
         self._clear(now)
 
@@ -56,11 +71,26 @@ class Stats:
         parts = (timing.total, timing.waiting, timing.device, timing.host)
         with self._lock:
             self._samples.append(parts)
+            if self._record is not None and len(self._record) < MAX_RECORDED:
+                self._record.append((camera, timing.captured, parts))
+            elif self._record is not None:
+                self._left_out += 1
             self._results += 1
             self._cameras[camera] += 1
             # Frames of one batch come one after the other and share the moment at which it ended.
             self._batches += timing.ended != self._last_ended
             self._last_ended = timing.ended
+
+    def record(self) -> None:
+        """Keep the timings of each frame from now on, until `recorded`; beside what `read` tells."""
+        with self._lock:
+            self._record, self._left_out = [], 0
+
+    def recorded(self) -> Recording:
+        """What was kept since `record`; nothing more is."""
+        with self._lock:
+            frames, self._record = self._record or [], None
+            return Recording(frames, self._left_out)
 
     def read(self, now: float) -> Interval:
         """What happened since the last reading, and begin anew."""
@@ -70,7 +100,7 @@ class Stats:
             self._clear(now)
         latency: dict[str, dict[str, float]] = {}
         if count:
-            for name, percentiles in zip(_PARTS, np.percentile(samples, (50, 95, 99), axis=0).T * 1000, strict=True):
+            for name, percentiles in zip(PARTS, np.percentile(samples, (50, 95, 99), axis=0).T * 1000, strict=True):
                 latency[name] = dict(zip(("p50", "p95", "p99"), (float(value) for value in percentiles), strict=True))
         return Interval(now - since, count, batches, cameras, latency)
 

@@ -176,6 +176,7 @@ class Seen:
     qos: int
     retain: bool
     correlation: bytes | None = None
+    expiry: int | None = None
 
     @property
     def json(self) -> Any:
@@ -268,5 +269,6 @@ class Observer:
                 message.qos,
                 message.retain,
                 getattr(message.properties, "CorrelationData", None),
+                getattr(message.properties, "MessageExpiryInterval", None),
             )
         )

@@ -8,6 +8,7 @@ from hailod.clock import Clock
 from hailod.config.model import CameraSettings
 from hailod.mailbox import Mailboxes
 from hailod.pipeline.camera_state import CameraState, Phase
+from hailod.types import Frame
 
 
 class FakeWorker:
@@ -22,6 +23,7 @@ class FakeWorker:
         self.calls: list[object] = []
         self.checks = 0
         self.ends = True
+        self.taker: Callable[[Frame], None] | None = None
         self._told = told
 
     def start(self) -> None:
@@ -35,6 +37,9 @@ class FakeWorker:
 
     def set_max_fps(self, max_fps: float | None) -> None:
         self.calls.append(("max_fps", max_fps))
+
+    def next_picture(self, taker: Callable[[Frame], None] | None) -> None:
+        self.taker = taker
 
     def stop(self, timeout: float) -> bool:
         self.calls.append("stop")

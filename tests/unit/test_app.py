@@ -42,14 +42,22 @@ class Part:
         self._note("end_within")
 
 
-STARTS = ["control start", "mqtt start", "control serve"]
-ENDS = ["switch end_within", "cameras stop", "engine stop", "saver stop", "recorder stop", "mqtt stop"]
+STARTS = ["chores start", "control start", "mqtt start", "control serve"]
+ENDS = [
+    "switch end_within",
+    "cameras stop",
+    "engine stop",
+    "chores stop",
+    "saver stop",
+    "recorder stop",
+    "mqtt stop",
+]
 
 
 def run(*faults: str) -> tuple[str | None, list[str]]:
     """Why a daemon with these faults ended, None by an exception, and what its parts were told."""
     calls: list[str] = []
-    names = ("control", "engine", "cameras", "mqtt", "saver", "recorder", "switch")
+    names = ("control", "engine", "cameras", "mqtt", "saver", "recorder", "chores", "switch")
     parts = {name: Part(name, calls, set(faults)) for name in names}
     daemon = Daemon(inbox=Inbox(), clock=SystemClock(), **parts)  # type: ignore[arg-type]
     try:
@@ -75,7 +83,7 @@ def test_parts_end_in_the_order_of_the_flow() -> None:
     assert run() == ("received SIGTERM", STARTS + ENDS)
 
 
-@pytest.mark.parametrize("fault", [*STARTS, "cameras stop", "saver stop", "recorder stop", "mqtt stop"])
+@pytest.mark.parametrize("fault", [*STARTS, "cameras stop", "saver stop", "recorder stop", "chores stop", "mqtt stop"])
 def test_every_part_is_ended_whatever_fails(fault: str) -> None:
     """An exception of the control thread, in a start or in the end of another part keeps no part from being ended."""
     reason, calls = run(fault)
@@ -94,7 +102,7 @@ def test_quitting_sets_the_time_and_tells_the_control_thread() -> None:
     inbox = Inbox()
     parts = {
         name: Part(name, calls, set())
-        for name in ("control", "engine", "cameras", "mqtt", "saver", "recorder", "switch")
+        for name in ("control", "engine", "cameras", "mqtt", "saver", "recorder", "chores", "switch")
     }
     daemon = Daemon(inbox=inbox, clock=SystemClock(), **parts)  # type: ignore[arg-type]
     daemon.quit(f"received {signal.SIGTERM.name}")

@@ -19,7 +19,7 @@ from hailod.mailbox import Mailboxes, Outcome, Skip
 from hailod.pipeline.camera import MAX_ABANDONED, CameraWorker
 from hailod.pipeline.camera_state import CameraState, Phase
 from hailod.sources.base import Captured
-from hailod.types import Picture, PixelFormat
+from hailod.types import Frame, Picture, PixelFormat
 from tests.support.waiting import wait_for
 
 PICTURE = Picture(PixelFormat.GRAY, 32, 16, (np.zeros((16, 32), np.uint8),))
@@ -568,3 +568,30 @@ def test_later_states_have_higher_serials(make: Callable[..., Rig]) -> None:
         told += rig.states
     serials = [state.serial for state in told]
     assert serials == sorted(set(serials))
+
+
+def test_next_picture_is_handed_over_once(make: Callable[..., Rig]) -> None:
+    """Who asks gets the next picture, also one that is too many for the model, and then no more."""
+    rig = make(max_fps=0.001)
+    rig.worker.start()
+    rig.camera.script(frame())
+    rig.reach(Phase.ONLINE)
+    taken: list[Frame] = []
+    rig.worker.next_picture(taken.append)
+    rig.camera.script(frame(), frame())
+    wait_for(lambda: rig.captured() == 3, what="all came")
+    assert [shown.picture for shown in taken] == [PICTURE]
+
+
+def test_camera_that_is_switched_off_hands_nothing_over(make: Callable[..., Rig]) -> None:
+    """What was read before the switch was turned is not given to who waited for a picture."""
+    rig = make()
+    rig.worker.start()
+    rig.camera.script(frame())
+    rig.reach(Phase.ONLINE)
+    taken: list[Frame] = []
+    rig.worker.next_picture(taken.append)
+    rig.worker.set_enabled(False)
+    rig.camera.script(frame())
+    rig.reach(Phase.DISABLED)
+    assert taken == []

@@ -361,6 +361,7 @@ def test_removed_camera_is_forgotten_at_the_broker(rig: Rig) -> None:
     assert {topic for topic, payload in messages.items() if payload == ""} == {
         FRONT.status,
         FRONT.settings,
+        FRONT.snapshot,
         FRONT.state,
     }
     assert rig.cameras.handle(worker.state) == ()

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from hailod.app import exit_code
 from hailod.clock import FakeClock
 from hailod.config.store import Edit, Overrides
+from hailod.control.broker import BROKER_PATIENCE_S
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
 from hailod.control.device import TROUBLE_HOLD_S
@@ -24,7 +25,8 @@ from hailod.control.discovery import Discovery
 from hailod.control.errands import ErrandDone
 from hailod.control.events import Events
 from hailod.control.inbox import MAX_INBOUND, Inbox, Quit, Reload
-from hailod.control.loop import BROKER_PATIENCE_S, BURST, DISCARDED_HOLD_S, RESTART_AFTER_S, Control, Parts
+from hailod.control.keeping import DISCARDED_HOLD_S
+from hailod.control.loop import BURST, RESTART_AFTER_S, Control, Parts
 from hailod.control.reports import Connection, Reports
 from hailod.control.saver import Saver, StateSaved, StateUnsaved
 from hailod.device.events import DeviceDown, DeviceReleased, DeviceStuck, DeviceUp, ModelFailed

@@ -20,6 +20,7 @@ from hailod.mqtt.commands import (
     Refusal,
     Request,
     SetCamera,
+    SetNode,
 )
 from hailod.mqtt.messages import Inbound, ReplyTo
 from hailod.mqtt.topics import Topics
@@ -89,9 +90,16 @@ def test_device_is_a_switch(payload: str, command: object) -> None:
 
 
 def test_switch_takes_on_and_off_alone() -> None:
-    """Any other word names the two that are allowed, and any other key the one there is."""
+    """Any other word names the two that are allowed, and any other key those that there are."""
     assert refused("set/device", "maybe").error.allowed == ("ON", "OFF")
     assert refused("set/colour", "ON").error.allowed == tuple(NODE_SCALARS)
+
+
+def test_privacy_is_a_switch_of_camera_and_node() -> None:
+    """ON and OFF are taken for one camera and for the node, and nothing else is."""
+    assert run("set/privacy", "ON").command == SetNode(key="privacy", value=True)
+    assert run("cam/front/set/privacy", " off").command == SetCamera(camera="front", key="privacy", value=False)
+    assert refused("cam/front/set/privacy", "perhaps").error.code == "bad_args"
 
 
 def test_envelope_is_read() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import jinja2
 import pytest
+from pydantic import SecretStr
 
+from hailod.config.model import CameraSettings, ModelSettings, Settings
 from hailod.mqtt import payloads
 from hailod.mqtt.commands import controls
 from hailod.mqtt.discovery import CAMERA_EVENTS, NODE_EVENTS, CameraView, NodeView, View, left_out, plan
@@ -23,11 +25,7 @@ TOPICS = Topics("pi5-kitchen")
 FRONT = TOPICS.camera("front")
 UNKNOWN = DeviceIdentity(simulated=False)
 KNOWN = DeviceIdentity(simulated=False, arch="hailo8", name="AI HAT+ 26T", firmware="4.23.0", serial_tail="0A1B")
-# Also what a node will take one day: the rows are there, and wait for it.
-ALL = controls() | {
-    *(f"set/{key}" for key in ("model", "batch_size", "max_delay_ms", "privacy")),
-    *("cam/set/privacy", "cmd/profile.capture", "cmd/camera.restart"),
-}
+ALL = controls()
 LABELS = ("person", "traffic light", "Bär 'ä\\", "{{ value }}", "%}", "😀", "values", "items\n")
 NODE = f"{HOME_ASSISTANT}/device/hailod_pi5-kitchen/config"
 CAMERA = f"{HOME_ASSISTANT}/device/hailod_pi5-kitchen_front/config"
@@ -103,15 +101,16 @@ def info(identity: DeviceIdentity) -> payloads.Payload:
 
 
 def node_settings(model: str | None, batch_size: int | None, *, lent: bool) -> payloads.Payload:
-    told = payloads.settings(revision=7, model=model, batch_size=batch_size, log_level="info", lent=lent)
-    return {**told, "max_delay_ms": batch_size, "privacy": lent}
+    models = {} if model is None else {model: ModelSettings(path="m.hef", batch_size=batch_size or 1)}
+    told = payloads.settings(revision=7, settings=Settings(model=model, models=models, privacy=lent), lent=lent)
+    return {**told, "batch_size": batch_size, "max_delay_ms": batch_size}
 
 
 def camera_settings(max_fps: float | None, *, enabled: bool) -> payloads.Payload:
-    told = payloads.camera_settings(
-        revision=7, enabled=enabled, threshold=0.5, max_fps=max_fps, labels=[], models=[], source="rtsp://***@host/1"
+    camera = CameraSettings(
+        source=SecretStr("rtsp://host/1"), enabled=enabled, privacy=not enabled, threshold=0.5, max_fps=max_fps
     )
-    return {**told, "privacy": not enabled}
+    return payloads.camera_settings(revision=7, camera=camera, models=[])
 
 
 def camera_state(labels: Mapping[str, int], *, fps: float | None = 14.8) -> payloads.Payload:

@@ -13,7 +13,7 @@ from hailod.mqtt.discovery import NODE_EVENTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recovery.md").read_text()
 # Commands of later versions, and those that are told where commands are.
-ELSEWHERE = {"command_failed", "model_changed", "model_changing", "overloaded", "load_normal"}
+ELSEWHERE = {"command_failed", "model_changed", "model_changing", "overloaded", "load_normal", "profile_ready"}
 
 
 def rows(heading: str) -> dict[str, list[str]]:

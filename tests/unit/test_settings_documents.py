@@ -70,6 +70,7 @@ def test_what_people_can_set_of_a_camera_while_it_runs_is_told() -> None:
         "v": 1,
         "revision": 3,
         "enabled": True,
+        "privacy": False,
         "threshold": 0.5,
         "max_fps": 12.3456,
         "frozen_after": None,
@@ -93,6 +94,7 @@ def test_what_is_not_on_the_list_is_not_told() -> None:
         "batch_size": 1,
         "max_delay_ms": 0.0,
         "log_level": "info",
+        "privacy": False,
         "device": "OFF",
         "pending": None,
     }

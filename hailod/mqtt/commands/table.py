@@ -135,6 +135,18 @@ class DeviceAcquire(Args):
     """`cmd/device.acquire`, and `N/set/device` ON: take the device back before its time."""
 
 
+class TakeSnapshot(Args):
+    """`cmd/snapshot.take`: the next picture of a camera, once."""
+
+    camera: Name
+
+
+class CaptureProfile(Args):
+    """`cmd/profile.capture`: the timings of every frame for so many seconds."""
+
+    duration_s: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 10.0
+
+
 class DaemonRestart(Args):
     """`cmd/daemon.restart`: the process ends half a second after its reply, in a way that systemd starts it again."""
 
@@ -183,6 +195,8 @@ COMMANDS: Mapping[str, Spec] = {
     "device.restart": Spec(DeviceRestart, device=True),
     "device.release": Spec(DeviceRelease),
     "device.acquire": Spec(DeviceAcquire),
+    "snapshot.take": Spec(TakeSnapshot, changes=False),
+    "profile.capture": Spec(CaptureProfile, changes=False),
     "daemon.restart": Spec(DaemonRestart),
 }
 
@@ -214,11 +228,13 @@ NODE_SCALARS: Mapping[str, Scalar] = {
     "batch_size": Scalar(scalars.number_of(ModelSettings, "batch_size"), _of_node),
     "max_delay_ms": Scalar(scalars.number_of(ModelSettings, "max_delay_ms"), _of_node),
     "log_level": Scalar(scalars.word("debug", "info", "warning", "error"), _of_node),
+    "privacy": Scalar(scalars.switch, _of_node),
     "device": Scalar(scalars.switch, lambda _, __, on: DeviceAcquire() if on else DeviceRelease()),
 }
 
 CAMERA_SCALARS: Mapping[str, Scalar] = {
     "enabled": Scalar(scalars.switch, _of_camera),
+    "privacy": Scalar(scalars.switch, _of_camera),
     "threshold": Scalar(scalars.number_of(CameraSettings, "threshold"), _of_camera),
     "max_fps": Scalar(scalars.number_of(CameraSettings, "max_fps"), _of_camera),
 }

@@ -39,6 +39,7 @@ NODE_EVENTS = (
     "model_changing",
     "model_quarantined",
     "overloaded",
+    "profile_ready",
     "thermal_normal",
     "thermal_throttle",
 )
