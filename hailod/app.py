@@ -49,9 +49,9 @@ MQTT_FAREWELL_S = 1.0
 END_WITHIN_S = 4.6
 
 
-def plan_model(name: str, model: ModelSettings, config_dir: Path) -> ModelPlan:
+def plan_model(name: str, model: ModelSettings, config_dir: Path, state_dir: Path | None = None) -> ModelPlan:
     """A configured model with its file found and its manifest read; ModelError if that cannot be."""
-    path = find_model(model.path, config_dir)
+    path = find_model(model.path, config_dir, state_dir)
     manifest = apply_settings(resolve_manifest(path), model, config_dir)
     return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames)
 
@@ -62,7 +62,7 @@ def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
     problems = []
     for name, model in loaded.settings.models.items():
         try:
-            plans[name] = plan_model(name, model, loaded.config_dir)
+            plans[name] = plan_model(name, model, loaded.config_dir, loaded.settings.state_dir)
         except ModelError as error:
             problems.append(f"{loaded.provenance[f'models.{name}.path'].where}: models.{name}: {error}")
     if problems:
