@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import structlog
 
 from hailod.clock import Clock, SystemClock
-from hailod.config.load import Loaded
+from hailod.config.load import Loaded, secrets_in
 from hailod.config.model import ModelSettings
 from hailod.config.store import Store
 from hailod.control.cameras import Cameras
@@ -29,10 +30,12 @@ from hailod.logs import Level
 from hailod.models.catalogue import apply_settings, find_model, resolve_manifest
 from hailod.mqtt.client import MqttClient
 from hailod.mqtt.outbox import Outbox
+from hailod.mqtt.redaction import redacted
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.stats import Stats
+from hailod.redact import SecretFilter
 from hailod.sd import Notifier, watchdog_interval
 from hailod.sources.stream import limit_name_lookups
 from hailod.timesync import TimeSync
@@ -151,10 +154,12 @@ def build(
     *,
     set_log_level: Callable[[Level], None],
     switch: DeadMansSwitch,
+    confidential: SecretFilter | None = None,
 ) -> Daemon:
     """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used.
 
-    `switch` is held by the control thread for as long as it is alive.
+    `switch` is held by the control thread for as long as it is alive. `confidential` cleans what is published, and is
+    told the secrets of all settings that are to run.
     """
     settings = loaded.settings
     plans = plan_models(loaded)
@@ -162,9 +167,10 @@ def build(
     cv2.setNumThreads(1)
     limit_name_lookups()
     clock = SystemClock()
+    hidden = confidential or SecretFilter()
     inbox = Inbox()
     topics = Topics(settings.node)
-    outbox = Outbox(topics, clock)
+    outbox = Outbox(topics, clock, redact=partial(redacted, scrub=hidden.scrub))
     stats = Stats(clock.monotonic())
     publisher = Publisher(outbox, topics, clock, stats)
     health = Health()
@@ -224,6 +230,7 @@ def build(
         clock_synced=TimeSync(clock).synced,
         saver=saver,
         hold=switch.hold,
+        keep_secret=lambda settings: hidden.add(*secrets_in(settings)),
     )
     commands = Commands(topics=topics, clock=clock, outbox=outbox, events=events)
     control = Control(settings, plans, parts, commands, revision=loaded.overrides.revision, discarded=loaded.discarded)

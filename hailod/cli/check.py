@@ -13,6 +13,7 @@ from hailod.clock import Clock, SystemClock
 from hailod.config.load import Loaded, exposed_files, secrets_in
 from hailod.config.model import CameraSettings
 from hailod.errors import ConfigError, SourceEnded, SourceError
+from hailod.redact import SecretFilter
 
 # A camera may use its own time-outs to the full; this much more and it hangs.
 GRACE = 2.0
@@ -29,9 +30,8 @@ def run(args: argparse.Namespace) -> int:
         for problem in str(error).splitlines():
             _print(Result(Status.FAIL, "config", problem))
         return error.exit_code
-    secrets = logs.SecretFilter()
-    for secret in secrets_in(loaded.settings):
-        secrets.add(secret)
+    secrets = SecretFilter()
+    secrets.add(*secrets_in(loaded.settings))
     # What is found is told by the results; the log of the parts that are tried is for those who ask for it.
     logs.configure("error", secrets)
     clock = SystemClock()

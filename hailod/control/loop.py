@@ -59,6 +59,10 @@ def _always() -> bool:
     return True
 
 
+def _ignore(_: Settings) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the control loop steers; made and wired in `app`."""
@@ -79,6 +83,8 @@ class Parts:
     hold: Callable[[], None]
     # Whether the wall clock is set.
     clock_synced: Callable[[], bool] = _always
+    # Told of settings before they run, so that no message shows what in them is secret.
+    keep_secret: Callable[[Settings], None] = _ignore
 
 
 class Control:
@@ -290,6 +296,7 @@ class Control:
     def apply(self, settings: Settings) -> None:
         """Make the snapshot the running one."""
         parts = self._parts
+        parts.keep_secret(settings)
         for gone in self._settings.cameras.keys() - settings.cameras.keys():
             for transition in parts.health.clear_all(_CAMERA_CODES, gone):
                 self._note(transition)
