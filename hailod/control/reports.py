@@ -76,6 +76,7 @@ class Reports:
 
     def info(self, settings: Settings) -> None:
         """`N/info`: at the start, and when the device, its host, the cameras or the clock change."""
+        control = settings.mqtt.allow_control
         document = payloads.info(
             node=settings.node,
             version=VERSION,
@@ -84,8 +85,12 @@ class Reports:
             clock_synced=self._outbox.clock_synced,
             device=self._identity(settings),
             cameras=sorted(settings.cameras),
-            features=[],
-            limits={"cmd_bytes": MAX_BYTES, "cmd_queue": COMMAND_QUEUE, "detections_max_hz": 30},
+            features=["control"] if control else [],
+            limits={
+                "cmd_bytes": MAX_BYTES if control else 0,
+                "cmd_queue": COMMAND_QUEUE if control else 0,
+                "detections_max_hz": 30,
+            },
             protocol=self._connection().protocol,
             response_prefixes=self._topics.response_prefixes,
         )
