@@ -16,7 +16,7 @@ from hailod.checks import Result, Status
 from hailod.clock import Clock, SystemClock
 from hailod.config.model import MqttSettings
 from hailod.mqtt.tls import tls_context
-from hailod.mqtt.trouble import UNSUPPORTED_PROTOCOL, peer_of, reason_of, refused, unreachable
+from hailod.mqtt.trouble import UNSUPPORTED_PROTOCOL, peer_of, refused, unreachable
 
 SUBJECT = "broker"
 CONNECT_TIMEOUT = 5.0
@@ -62,12 +62,6 @@ class _Attempt:
     def run(self) -> Result:
         try:
             context = tls_context(self._settings.tls) if self._settings.tls is not None else None
-        except (OSError, ValueError) as error:
-            return self._fail(
-                f"TLS files cannot be used: {reason_of(error)}",
-                "see that mqtt.tls.ca, cert and key are readable PEM files",
-            )
-        try:
             self._reach(context)
             self._log_in(context)
         except (OSError, ValueError) as error:
