@@ -74,10 +74,7 @@ class _Attempt:
         with socket.create_connection((host, self._settings.effective_port), CONNECT_TIMEOUT) as plain:
             if context is None:
                 return
-            try:
-                context.wrap_socket(plain, server_hostname=host).close()
-            except ConnectionError:
-                raise ssl.SSLError("the connection was closed during the handshake") from None
+            context.wrap_socket(plain, server_hostname=host).close()
 
     def _log_in(self, context: ssl.SSLContext | None) -> None:
         client = Client(

@@ -19,7 +19,11 @@ class _Socket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         # paho 2.1 allows it the whole keep-alive time, which may be ten minutes.
         self.settimeout(HANDSHAKE_TIMEOUT)
-        super().do_handshake(block)
+        try:
+            super().do_handshake(block)
+        except ConnectionError:
+            # What a peer does that takes our first packet for nonsense.
+            raise ssl.SSLError("the connection was closed during the handshake") from None
 
 
 class TlsContext(ssl.SSLContext):
