@@ -63,6 +63,13 @@ def checks(loaded: Loaded, clock: Clock) -> Iterator[Check]:
 def check_config(loaded: Loaded) -> Result:
     """What is valid and yet worth a word."""
     settings = loaded.settings
+    if exposed := exposed_files(loaded):
+        return Result(
+            Status.WARN,
+            "config",
+            f"{', '.join(exposed)} holds a password and everybody can read it",
+            f"chown root:hailod {' '.join(exposed)} && chmod 640 {' '.join(exposed)}",
+        )
     if not settings.cameras:
         return Result(Status.WARN, "config", "no camera is configured", "add a [cameras.NAME] table with a source")
     if not settings.models:
@@ -71,13 +78,6 @@ def check_config(loaded: Loaded) -> Result:
         more = f" (and {len(loaded.discarded) - 1} more)" if len(loaded.discarded) > 1 else ""
         text = f"left out of what was set over MQTT: {loaded.discarded[0]}{more}"
         return Result(Status.WARN, "config", text, "set it again over MQTT if it is still wanted")
-    if exposed := exposed_files(loaded):
-        return Result(
-            Status.WARN,
-            "config",
-            f"{', '.join(exposed)} holds a password and everybody can read it",
-            f"chown root:hailod {' '.join(exposed)} && chmod 640 {' '.join(exposed)}",
-        )
     return Result(Status.OK, "config", f"{_count(settings.cameras, 'camera')}, {_count(settings.models, 'model')}")
 
 
