@@ -30,16 +30,17 @@ class Authority:
         self._directory = directory
         self._key = directory / f"{name}.key"
         self.ca = directory / f"{name}.pem"
-        self._openssl(
-            "req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.ca
-        )
+        # Python 3.13 wants of an authority that it says what its key is for.
+        about = ["-days", "2", "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        self._openssl("req", "-x509", *_KEY, *about, "-keyout", self._key, "-out", self.ca)
 
     def sign(self, name: str, alternative: str = "", *, days: int = 2) -> Certificate:
         """A certificate for `name` and its address `alternative` (`IP:127.0.0.1`); with `days` < 0 it has expired."""
         cert, key, request = (self._directory / f"{name}.{end}" for end in ("pem", "key", "csr"))
         self._openssl("req", "-new", *_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         extension = self._directory / f"{name}.ext"
-        extension.write_text(f"subjectAltName={alternative}\n" if alternative else "basicConstraints=CA:FALSE\n")
+        identity = "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\nbasicConstraints=CA:FALSE\n"
+        extension.write_text(identity + (f"subjectAltName={alternative}\n" if alternative else ""))
         signed = ["-CA", self.ca, "-CAkey", self._key, "-CAcreateserial", "-extfile", extension]
         self._openssl("x509", "-req", "-in", request, *signed, "-days", days, "-out", cert)
         return Certificate(cert, key)
