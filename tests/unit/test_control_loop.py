@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from hailod.clock import FakeClock
+from hailod.config.load import secrets_in
+from hailod.config.model import CameraSettings
 from hailod.config.store import Overrides
 from hailod.control.cameras import Cameras
 from hailod.control.commands import Commands
@@ -35,6 +38,7 @@ from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import ModelTrouble
 from hailod.pipeline.stats import Stats
+from hailod.redact import SecretFilter
 from hailod.sd import Notifier
 from hailod.worker import Worker
 from tests.support.cameras import FakeWorker
@@ -73,7 +77,7 @@ class Rig:
             on_trouble=self.inbox.put,
             rng=random.Random(1),
         )
-        cameras = Cameras(
+        self.cameras = cameras = Cameras(
             topics=TOPICS,
             clock=clock,
             outbox=outbox,
@@ -94,6 +98,7 @@ class Rig:
             connection=lambda: Connection(5, 0),
             fps_in=lambda: cameras.fps_in,
         )
+        self.secrets = SecretFilter()
         self.store = FakeStore()
         self.saver = Saver(self.store, Overrides(), clock, self.inbox.put)
         parts = Parts(
@@ -110,6 +115,7 @@ class Rig:
             events=events,
             saver=self.saver,
             hold=lambda: None,
+            keep_secret=lambda settings: self.secrets.add(*secrets_in(settings)),
             clock_synced=lambda: self.clock_synced,
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
@@ -548,3 +554,18 @@ def test_revision_goes_on_where_it_was(rig: Rig) -> None:
     rig.saver.start()
     assert rig.saver.stop(10.0)
     assert [(written.revision, written.values) for written in rig.store.written] == [(8, {"model": "two"})]
+
+
+def test_secrets_of_new_settings_are_kept_before_they_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera that comes at run time is opened only when the filter of log and messages knows its password."""
+    camera = CameraSettings(source=SecretStr("rtsp://admin:geheim42@192.0.2.1/x"))
+    known_when_opened: list[str] = []
+
+    class Watching(FakeWorker):
+        def start(self) -> None:
+            known_when_opened.append(rig.secrets.scrub("geheim42 is wrong"))
+            super().start()
+
+    monkeypatch.setattr(rig.cameras, "_factory", Watching)
+    rig.control.adopt(rig.settings.model_copy(update={"cameras": {**rig.settings.cameras, "yard": camera}}))
+    assert known_when_opened == ["*** is wrong"]
