@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hailod.cli import main
 from hailod.config import files
 from hailod.config.load import load
 from hailod.errors import ConfigError
@@ -111,3 +112,13 @@ def test_readable_file_with_a_password_is_noted(config: Path) -> None:
         assert "geheim" not in note
         config.chmod(0o640)
         assert load(config, {}).notes == ()
+
+
+def test_check_tells_the_remedy(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`hailod check` fails for a password file that others can read, with the command that mends it."""
+    file = write(config, SECRET, 0o604)
+    assert main(["check", "--config", str(config)]) == 78
+    said = capsys.readouterr().out
+    assert said.startswith("FAIL  config:")
+    assert f"chmod 600 {file}" in said
+    assert SECRET not in said
