@@ -63,6 +63,10 @@ def checks(loaded: Loaded, clock: Clock) -> Iterator[Check]:
 def check_config(loaded: Loaded) -> Result:
     """What is valid and yet worth a word."""
     settings = loaded.settings
+    if loaded.discarded:
+        more = f" (and {len(loaded.discarded) - 1} more)" if len(loaded.discarded) > 1 else ""
+        text = f"left out of what was set over MQTT: {loaded.discarded[0]}{more}"
+        return Result(Status.WARN, "config", text, "set it again over MQTT if it is still wanted")
     if exposed := exposed_files(loaded):
         return Result(
             Status.WARN,
@@ -74,10 +78,6 @@ def check_config(loaded: Loaded) -> Result:
         return Result(Status.WARN, "config", "no camera is configured", "add a [cameras.NAME] table with a source")
     if not settings.models:
         return Result(Status.WARN, "config", "no model is configured", "add a [models.NAME] table with a path")
-    if loaded.discarded:
-        more = f" (and {len(loaded.discarded) - 1} more)" if len(loaded.discarded) > 1 else ""
-        text = f"left out of what was set over MQTT: {loaded.discarded[0]}{more}"
-        return Result(Status.WARN, "config", text, "set it again over MQTT if it is still wanted")
     return Result(Status.OK, "config", f"{_count(settings.cameras, 'camera')}, {_count(settings.models, 'model')}")
 
 
