@@ -14,7 +14,7 @@ import cv2
 import structlog
 
 from hailod.clock import Clock, SystemClock
-from hailod.config.load import Loaded
+from hailod.config.load import Loaded, secrets_in
 from hailod.config.model import ModelSettings, Settings
 from hailod.config.store import Overrides, StateFile, Store
 from hailod.control.beside import Beside
@@ -36,16 +36,19 @@ from hailod.errors import CommandError, ConfigError, ModelError
 from hailod.health import Health
 from hailod.logs import Level
 from hailod.models.admission import admit
-from hailod.models.catalogue import MODEL_DIRS, apply_settings, find_model, resolve_manifest
+from hailod.models.catalogue import FETCHED, apply_settings, find_model, model_dirs, resolve_manifest
+from hailod.models.fetch import fetch
 from hailod.mqtt import commands as control_plane
 from hailod.mqtt import discovery
 from hailod.mqtt.client import MqttClient
 from hailod.mqtt.commands import CaptureProfile, Command, ModelAdd, TakeSnapshot
 from hailod.mqtt.outbox import Outbox
+from hailod.mqtt.redaction import redacted
 from hailod.mqtt.topics import Topics
 from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.stats import Stats
+from hailod.redact import SecretFilter
 from hailod.sd import Notifier, watchdog_interval
 from hailod.sources.stream import limit_name_lookups
 from hailod.timesync import TimeSync
@@ -55,8 +58,6 @@ log = structlog.get_logger(__name__)
 
 # Reads the configuration files again, with these overrides over them; raises ConfigError.
 Reread = Callable[[Overrides], Loaded]
-# Downloads a model of that URL and sha256 into a folder; raises ModelError.
-Fetch = Callable[[str, str, Path], Path]
 
 # Whatever happens, the process is over less than 5 s after it was told to end. One after the other, at the most:
 CAMERAS_STOP_S = 0.7
@@ -72,9 +73,9 @@ END_WITHIN_S = 4.6
 SWITCH_INTERVAL_S = 0.0005
 
 
-def plan_model(name: str, model: ModelSettings, config_dir: Path) -> ModelPlan:
+def plan_model(name: str, model: ModelSettings, config_dir: Path, state_dir: Path | None = None) -> ModelPlan:
     """A configured model with its file found and its manifest read; ModelError if that cannot be."""
-    path = find_model(model.path, config_dir)
+    path = find_model(model.path, config_dir, state_dir)
     manifest = apply_settings(resolve_manifest(path), model, config_dir)
     return ModelPlan(name, path, manifest, model.batch_size, model.max_same_source_frames, model.max_delay_ms / 1000)
 
@@ -85,7 +86,7 @@ def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
     problems = []
     for name, model in loaded.settings.models.items():
         try:
-            plans[name] = plan_model(name, model, loaded.config_dir)
+            plans[name] = plan_model(name, model, loaded.config_dir, loaded.settings.state_dir)
         except ModelError as error:
             problems.append(f"{loaded.provenance[f'models.{name}.path'].where}: models.{name}: {error}")
     if problems:
@@ -93,18 +94,18 @@ def plan_models(loaded: Loaded) -> dict[str, ModelPlan]:
     return plans
 
 
-def model_folders(state_dir: Path) -> tuple[Path, ...]:
-    """Where models lie that may be added over MQTT."""
-    return (*MODEL_DIRS, state_dir / "models")
-
-
-def find_added(state_dir: Path, fetch: Fetch | None, wish: ModelAdd, arch: str | None) -> Path:
+def find_added(settings: Settings, wish: ModelAdd, arch: str | None) -> Path:
     """The file of a model to be added, verified; downloaded first where that is asked for. Raises HailodError."""
+    folders = model_dirs(settings.state_dir)
     if wish.url is None:
-        return admit(Path(wish.path or ""), model_folders(state_dir), arch, wish.sha256)
-    if fetch is None or wish.sha256 is None:
-        raise CommandError("forbidden", "this node downloads no models", field="args.url")
-    return admit(fetch(wish.url, wish.sha256, state_dir / "models"), model_folders(state_dir), arch, wish.sha256)
+        return admit(Path(wish.path or ""), folders, arch, wish.sha256)
+    if not settings.models_hosts:
+        fix = "this node downloads no models: models_hosts of its configuration names no host"
+        raise CommandError("forbidden", fix, field="args.url")
+    if wish.sha256 is None:
+        raise CommandError("bad_args", "a download needs its sha256", field="args.sha256")
+    fetched = fetch(wish.url, wish.sha256, settings.state_dir / FETCHED, allowed_hosts=settings.models_hosts)
+    return admit(fetched, folders, arch, wish.sha256)
 
 
 def pictured(settings: Settings) -> Collection[str]:
@@ -215,12 +216,13 @@ def build(
     set_log_level: Callable[[Level], None],
     switch: DeadMansSwitch,
     reload: Reread | None = None,
-    fetch: Fetch | None = None,
+    confidential: SecretFilter | None = None,
 ) -> Daemon:
     """Wire a daemon; nothing is started, opened or connected. Raises ConfigError where a model cannot be used.
 
     `switch` is held by the control thread for as long as it is alive. `reload` reads the files again, with these
-    overrides over them. `fetch` downloads a model; without it models come from files alone.
+    overrides over them. `confidential` cleans what is published, and is told the secrets of all settings that are to
+    run.
     """
     settings = loaded.settings
     plans = plan_models(loaded)
@@ -228,9 +230,10 @@ def build(
     cv2.setNumThreads(1)
     limit_name_lookups()
     clock = SystemClock()
+    hidden = confidential or SecretFilter()
     inbox = Inbox()
     topics = Topics(settings.node)
-    outbox = Outbox(topics, clock)
+    outbox = Outbox(topics, clock, redact=partial(redacted, scrub=hidden.scrub))
     stats = Stats(clock.monotonic())
     publisher = Publisher(outbox, topics, clock, stats)
     health = Health()
@@ -293,10 +296,11 @@ def build(
         saver=saver,
         hold=switch.hold,
         discovery=Discovery(topics, clock, outbox, recorder, controls=control_plane.controls(), snapshots=pictured),
-        plan_model=lambda name, model: plan_model(name, model, loaded.config_dir),
+        plan_model=lambda name, model: plan_model(name, model, loaded.config_dir, settings.state_dir),
         reload=reload or _no_files,
-        find_model=partial(find_added, settings.state_dir, fetch),
+        find_model=partial(find_added, settings),
         frigate=Frigate(clock, outbox, publisher, {name: plan.manifest.labels for name, plan in plans.items()}),
+        keep_secret=lambda settings: hidden.add(*secrets_in(settings)),
     )
     snapshots = Snapshots(
         topics=topics, clock=clock, outbox=outbox, cameras=cameras, ask=chores.ask, on_event=inbox.put

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO
-from urllib.parse import quote, unquote
 
 import structlog
 
-from hailod.redact import MASK
+from hailod.redact import SecretFilter
 
 EventDict = MutableMapping[str, Any]
 Level = Literal["debug", "info", "warning", "error"]
@@ -40,9 +39,6 @@ _ALIASES = {"warn": "warning", "exception": "error", "fatal": "critical"}
 _COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[1;31m"}
 _PLAIN_VALUE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
-_WORD = re.compile(r"\S+")
-# Shorter ones are masked where they stand alone: a password `a` must not make every line unreadable.
-_SHORTEST_ANYWHERE = 4
 
 log = structlog.get_logger(__name__)
 
@@ -53,37 +49,6 @@ def tally() -> dict[str, int]:
     """What has happened since the start: `uncaught` exceptions that nobody expected, and `lines_lost` of the log, which
     could not be written because the disk is full or nobody reads."""
     return {key: _tally[key] for key in ("uncaught", "lines_lost")}
-
-
-class SecretFilter:
-    """Masks secrets in text: those it was told, percent-encoded or not, and the user-info of any URL. Thread-safe.
-
-    The time it takes grows with the length of the text and no faster, whatever the text.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._secrets: tuple[str, ...] = ()
-
-    def add(self, secret: str) -> None:
-        """From now on mask `secret` wherever it occurs."""
-        if not secret.strip():
-            return
-        forms = {secret, quote(secret, safe=""), quote(secret), unquote(secret), repr(secret)[1:-1]}
-        with self._lock:
-            # The longest first, or a secret that begins with another would leave its rest.
-            self._secrets = tuple(sorted({*self._secrets, *forms}, key=lambda form: (-len(form), form)))
-
-    def scrub(self, text: str) -> str:
-        """`text` without secrets."""
-        for secret in self._secrets:
-            if secret not in text:
-                continue
-            if len(secret) >= _SHORTEST_ANYWHERE:
-                text = text.replace(secret, MASK)
-            else:
-                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
-        return _WORD.sub(_without_userinfo, text) if "://" in text and "@" in text else text
 
 
 class Repeats:
@@ -331,12 +296,6 @@ def _print(stream: TextIO, text: str) -> None:
     except (OSError, ValueError):
         # The disk is full, or nobody reads any more; there is no place left to say so.
         _tally["lines_lost"] += 1
-
-
-def _without_userinfo(word: re.Match[str]) -> str:
-    text = word[0]
-    start, end = text.find("://"), text.rfind("@")
-    return f"{text[: start + 3]}{MASK}{text[end:]}" if 0 <= start < end else text
 
 
 def _quoted(value: str) -> str:

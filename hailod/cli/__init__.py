@@ -121,12 +121,12 @@ def load_config(
 def _admit(state_dir: Path, path: KeyPath, table: Table) -> None:
     """Whether a camera's source can be one, and a model's file lies where models lie; ValueError if not."""
     from hailod.models.admission import within  # noqa: PLC0415 -- reads HEFs, which few commands do
-    from hailod.models.catalogue import MODEL_DIRS  # noqa: PLC0415
+    from hailod.models.catalogue import model_dirs  # noqa: PLC0415
     from hailod.sources import validate_source  # noqa: PLC0415
 
     if path[0] == "models":
         try:
-            within(Path(str(table.get("path", ""))), (*MODEL_DIRS, state_dir / "models"))
+            within(Path(str(table.get("path", ""))), model_dirs(state_dir))
         except ModelError as error:
             raise ValueError(str(error)) from None
     else:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import stat
 from collections.abc import Iterator, Sized
 from functools import partial
-from pathlib import Path
 
 from hailod import logs
 from hailod.checks import Check, Result, Status, run_checks
 from hailod.cli import EXIT_FAILED, add_config_option, load_config
 from hailod.clock import Clock, SystemClock
-from hailod.config.load import Layer, Loaded, secrets_in
-from hailod.config.model import CameraSettings, Settings
+from hailod.config.load import Loaded, exposed_files, secrets_in
+from hailod.config.model import CameraSettings
 from hailod.errors import ConfigError, SourceEnded, SourceError
-from hailod.redact import secrets_of
+from hailod.redact import SecretFilter
 
 # A camera may use its own time-outs to the full; this much more and it hangs.
 GRACE = 2.0
@@ -32,9 +30,8 @@ def run(args: argparse.Namespace) -> int:
         for problem in str(error).splitlines():
             _print(Result(Status.FAIL, "config", problem))
         return error.exit_code
-    secrets = logs.SecretFilter()
-    for secret in secrets_in(loaded.settings):
-        secrets.add(secret)
+    secrets = SecretFilter()
+    secrets.add(*secrets_in(loaded.settings))
     # What is found is told by the results; the log of the parts that are tried is for those who ask for it.
     logs.configure("error", secrets)
     clock = SystemClock()
@@ -66,21 +63,21 @@ def checks(loaded: Loaded, clock: Clock) -> Iterator[Check]:
 def check_config(loaded: Loaded) -> Result:
     """What is valid and yet worth a word."""
     settings = loaded.settings
-    if not settings.cameras:
-        return Result(Status.WARN, "config", "no camera is configured", "add a [cameras.NAME] table with a source")
-    if not settings.models:
-        return Result(Status.WARN, "config", "no model is configured", "add a [models.NAME] table with a path")
     if loaded.discarded:
         more = f" (and {len(loaded.discarded) - 1} more)" if len(loaded.discarded) > 1 else ""
         text = f"left out of what was set over MQTT: {loaded.discarded[0]}{more}"
         return Result(Status.WARN, "config", text, "set it again over MQTT if it is still wanted")
-    if exposed := _exposed_files(loaded):
+    if exposed := exposed_files(loaded):
         return Result(
             Status.WARN,
             "config",
             f"{', '.join(exposed)} holds a password and everybody can read it",
             f"chown root:hailod {' '.join(exposed)} && chmod 640 {' '.join(exposed)}",
         )
+    if not settings.cameras:
+        return Result(Status.WARN, "config", "no camera is configured", "add a [cameras.NAME] table with a source")
+    if not settings.models:
+        return Result(Status.WARN, "config", "no model is configured", "add a [models.NAME] table with a path")
     return Result(Status.OK, "config", f"{_count(settings.cameras, 'camera')}, {_count(settings.models, 'model')}")
 
 
@@ -115,21 +112,6 @@ def _camera_check(name: str, settings: CameraSettings, clock: Clock) -> Check:
         return Check(subject, lambda: Result(Status.OK, subject, "disabled, not tried"))
     timeout = settings.open_timeout + settings.read_timeout + GRACE
     return Check(subject, lambda: check_camera(name, settings, clock), timeout)
-
-
-def _exposed_files(loaded: Loaded) -> list[str]:
-    """Files that hold a password and can be read by everybody."""
-    origins = {loaded.provenance[key] for key in _secret_keys(loaded.settings)}
-    files = sorted({origin.where for origin in origins if origin.layer in {Layer.FILE, Layer.DROP_IN}})
-    return [file for file in files if Path(file).stat().st_mode & stat.S_IROTH]
-
-
-def _secret_keys(settings: Settings) -> Iterator[str]:
-    if settings.mqtt.password is not None:
-        yield "mqtt.password"
-    for name, camera in settings.cameras.items():
-        if secrets_of(camera.source.get_secret_value()):
-            yield f"cameras.{name}.source"
 
 
 def _count(things: Sized, noun: str) -> str:

@@ -19,9 +19,9 @@ from pydantic import SecretStr, ValidationError
 
 from hailod.cli import EXIT_USAGE, add_config_option, anchored_mqtt
 from hailod.clock import SystemClock
+from hailod.config.files import read_password
 from hailod.config.load import load
 from hailod.config.model import NAME_PATTERN, FrigateSettings, MqttSettings, Settings
-from hailod.errors import ConfigError
 from hailod.mqtt.caller import BrokerTrouble, Caller, NoAnswer
 from hailod.mqtt.payloads import Payload
 
@@ -32,7 +32,6 @@ EXIT_NO_BROKER = 4
 # The longest that a daemon takes over any command.
 DEFAULT_TIMEOUT = 60.0
 _PING_TIMEOUT = 10.0
-_MAX_PASSWORD = 1024
 _COMMAND = re.compile(r"[a-z0-9_.-]{1,64}")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -165,25 +164,13 @@ def broker(args: argparse.Namespace, env: Mapping[str, str]) -> Place:
     given = {"host": args.host, "port": args.port, "username": args.username}
     mqtt |= {key: value for key, value in given.items() if value is not None}
     if args.password_file is not None:
-        mqtt["password"] = SecretStr(_password(args.password_file))
+        mqtt["password"] = SecretStr(read_password(args.password_file))
     try:
         checked = MqttSettings.model_validate(mqtt)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(f"--{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
     return Place(checked, args.node or settings.node, settings.node, settings.frigate, tuple(settings.cameras))
-
-
-def _password(file: Path) -> str:
-    try:
-        with file.open(encoding="utf-8") as opened:
-            text = opened.read(_MAX_PASSWORD + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{file}: the password cannot be read: {why}") from None
-    if not text.strip("\r\n") or len(text) > _MAX_PASSWORD:
-        raise ConfigError(f"{file}: a password has 1 to {_MAX_PASSWORD} characters")
-    return text.rstrip("\r\n")
 
 
 def _accepted(job: str) -> None:

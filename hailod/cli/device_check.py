@@ -171,7 +171,7 @@ def find_models(loaded: Loaded) -> tuple[dict[str, ModelPlan], dict[str, str]]:
     plans, problems = {}, {}
     for name, model in loaded.settings.models.items():
         try:
-            plans[name] = plan_model(name, model, loaded.config_dir)
+            plans[name] = plan_model(name, model, loaded.config_dir, loaded.settings.state_dir)
         except ModelError as error:
             problems[name] = str(error)
     return plans, problems

@@ -19,6 +19,7 @@ from hailod.cli import EXIT_FAILED, add_config_option, load_config
 from hailod.clock import SystemClock
 from hailod.config.load import secrets_in
 from hailod.deadman import DeadMansSwitch
+from hailod.redact import SecretFilter
 from hailod.version import VERSION
 
 log = structlog.get_logger(__name__)
@@ -52,9 +53,8 @@ def _serve(args: argparse.Namespace, switch: DeadMansSwitch, signals: _Signals) 
     _keep_standard_streams()
     loaded = load_config(args)
     settings = loaded.settings
-    secrets = logs.SecretFilter()
-    for secret in secrets_in(settings):
-        secrets.add(secret)
+    secrets = SecretFilter()
+    secrets.add(*secrets_in(settings))
     logs.configure(settings.log_level, secrets)
 
     from hailod import app  # noqa: PLC0415 -- OpenCV and PyAV are slow to import, and their complaints want the log
@@ -73,6 +73,7 @@ def _serve(args: argparse.Namespace, switch: DeadMansSwitch, signals: _Signals) 
         set_log_level=logs.set_level,
         switch=switch,
         reload=lambda kept: load_config(args, overrides=kept),
+        confidential=secrets,
     )
     log.info("hailod starts", version=VERSION, node=settings.node, cameras=len(settings.cameras), pid=os.getpid())
     signals.tell(daemon.quit, daemon.reload)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hailod.config.diff import KeyPath
-from hailod.config.model import HOST_PATTERN, NAME_PATTERN, Section
+from hailod.config.model import HOST_PATTERN, NAME_PATTERN, WEB_HOST_PATTERN, Section
 from hailod.redact import redact_url
 
 Schema = Mapping[str, Any]
@@ -25,6 +25,7 @@ _LONGEST_SHOWN = 80
 PATTERNS = {
     NAME_PATTERN: "1 to 48 of the characters a-z, 0-9, _ and -",
     HOST_PATTERN: "a host name or address, without scheme, user or port",
+    WEB_HOST_PATTERN: "a host in lower case, perhaps with :port, without scheme and path",
     r"^[A-Za-z0-9._-]{1,64}$": "1 to 64 of the characters A-Z, a-z, 0-9, ., _ and -",
     r"^[a-z0-9_]{1,16}$": "1 to 16 of the characters a-z, 0-9 and _",
 }

@@ -5,19 +5,22 @@ defaults < hailod.toml < conf.d/*.toml beside it < environment HAILOD_... < syst
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from hailod.config.diff import KeyPath, flatten
 from hailod.config.environment import credentials, variables
 from hailod.config.explain import Explainer, Grammar, dotted, shown
-from hailod.config.files import read_toml
+from hailod.config.files import read_password, read_toml
 from hailod.config.model import SCHEMA, Settings
 from hailod.config.store import Found, Overrides, Store, Table, may_be_added, may_be_set
 from hailod.errors import ConfigError
@@ -44,6 +47,7 @@ class Layer(StrEnum):
     DROP_IN = "drop-in"
     ENVIRONMENT = "environment"
     CREDENTIAL = "credential"
+    PASSWORD_FILE = "password file"  # noqa: S105 -- the name of a layer
     OVERRIDE = "set over MQTT,"
 
 
@@ -115,7 +119,8 @@ def load(
     layers.raise_problems()
     assert settings is not None
     provenance = {dotted(key): layers.origin(key) for key, _ in flatten(settings)}
-    return Loaded(settings, provenance, path.parent, tuple(layers.notes))
+    loaded = _with_password(Loaded(settings, provenance, path.parent, tuple(layers.notes)))
+    return replace(loaded, notes=(*loaded.notes, *_exposed_notes(loaded)))
 
 
 def with_overrides(loaded: Loaded, store: Store, admit: Admit | None = None, *, found: Found | None = None) -> Loaded:
@@ -216,6 +221,55 @@ def secrets_in(settings: Settings) -> frozenset[str]:
     for camera in settings.cameras.values():
         found |= secrets_of(camera.source.get_secret_value())
     return frozenset(found)
+
+
+def exposed_files(loaded: Loaded) -> list[str]:
+    """Files of the configuration that hold a password and can be read by everybody."""
+    origins = [loaded.provenance[key] for key in _secret_keys(loaded.settings)]
+    files = {origin.where for origin in origins if origin.layer in {Layer.FILE, Layer.DROP_IN}}
+    found = []
+    for file in sorted(files):
+        with suppress(OSError):
+            if os.stat(file).st_mode & stat.S_IROTH:
+                found.append(file)
+    return found
+
+
+def _exposed_notes(loaded: Loaded) -> Iterator[str]:
+    for file in exposed_files(loaded):
+        yield f"{file} holds a password and everybody can read it: chown root:hailod {file} && chmod 640 {file}"
+
+
+def _secret_keys(settings: Settings) -> Iterator[str]:
+    if settings.mqtt.password is not None:
+        yield "mqtt.password"
+    for name, camera in settings.cameras.items():
+        if secrets_of(camera.source.get_secret_value()):
+            yield f"cameras.{name}.source"
+
+
+def _with_password(loaded: Loaded) -> Loaded:
+    """`loaded` with the content of `mqtt.password_file` as its password. Raises ConfigError."""
+    mqtt = loaded.settings.mqtt
+    if mqtt.password_file is None:
+        return loaded
+    where = loaded.provenance["mqtt.password_file"].where
+    if mqtt.password is not None:
+        other = loaded.provenance["mqtt.password"].where
+        raise ConfigError(
+            f"{where}: mqtt.password_file: there is a mqtt.password too, from {other}; remove one of the two"
+        )
+    file = loaded.config_dir / mqtt.password_file
+    try:
+        password = SecretStr(read_password(file))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: mqtt.password_file: {error}") from None
+    changed = mqtt.model_copy(update={"password": password})
+    return replace(
+        loaded,
+        settings=loaded.settings.model_copy(update={"mqtt": changed}),
+        provenance={**loaded.provenance, "mqtt.password": Origin(Layer.PASSWORD_FILE, str(file))},
+    )
 
 
 class _Layers:

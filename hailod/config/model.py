@@ -51,8 +51,10 @@ def _not_client(value: str) -> str:
 
 NAME_PATTERN = r"^[a-z0-9_-]{1,48}$"
 HOST_PATTERN = r"^[A-Za-z0-9._:%-]{1,253}$"
+WEB_HOST_PATTERN = r"^[a-z0-9.-]{1,253}(:[0-9]{1,5})?$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+WebHost = Annotated[str, StringConstraints(pattern=WEB_HOST_PATTERN)]
 NodeName = Annotated[Name, AfterValidator(_not_client)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Crop = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -80,6 +82,8 @@ class MqttSettings(Section):
     port: Annotated[int | None, Field(ge=1, le=65535), Reach.BROKER] = None
     username: Annotated[str | None, Reach.BROKER] = None
     password: Annotated[SecretStr | None, Reach.BROKER] = None
+    # Read when the settings are; its first line becomes `password`.
+    password_file: Annotated[Path | None, Reach.BROKER] = None
     protocol: Annotated[Literal["auto", "5", "3.1.1"], Reach.BROKER] = "auto"
     keepalive: Annotated[int, Field(ge=5, le=600), Reach.BROKER] = 15
     tls: TlsSettings | None = None
@@ -282,6 +286,8 @@ class Settings(Section):
     # The same as the `privacy` of every camera.
     privacy: Annotated[bool, Reach.LIVE] = False
     state_dir: Annotated[Path, Reach.PROCESS] = Path("/var/lib/hailod")
+    # Where models may be fetched from. Not to be changed over MQTT: it limits those who give commands there.
+    models_hosts: Annotated[list[WebHost], Field(max_length=32), Reach.PROCESS] = []
     mqtt: MqttSettings = MqttSettings()
     frigate: FrigateSettings = FrigateSettings()
     device: DeviceSettings = DeviceSettings()

@@ -76,6 +76,10 @@ def _nowhere(*_: object) -> NoReturn:
     raise CommandError("forbidden", "this hailod was not started from files")
 
 
+def _ignore(_: Settings) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the control loop steers; made and wired in `app`."""
@@ -102,6 +106,8 @@ class Parts:
     reload: Callable[[Overrides], Loaded] = _nowhere
     find_model: FindModel = _nowhere
     frigate: Frigate | None = None
+    # Told of settings before they run, so that no message shows what in them is secret.
+    keep_secret: Callable[[Settings], None] = _ignore
 
 
 class Control(Workbench):
@@ -351,6 +357,7 @@ class Control(Workbench):
     def apply(self, settings: Settings) -> None:
         """Make the snapshot the running one."""
         parts = self._parts
+        parts.keep_secret(settings)
         for gone in self._settings.cameras.keys() - settings.cameras.keys():
             for transition in parts.health.clear_all(_CAMERA_CODES, gone):
                 self._note(transition)

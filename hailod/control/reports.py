@@ -42,6 +42,10 @@ class Connection:
     flooded: int = 0
 
 
+# What commands can do beside changing settings, for those who ask before they offer it.
+FEATURES = ("privacy", "profile", "snapshot")
+
+
 class Reports:
     """Builds the node's documents and puts them into the outbox. Used by the control thread."""
 
@@ -95,6 +99,7 @@ class Reports:
 
     def info(self, settings: Settings) -> None:
         """`N/info`: at the start, and when the device, its host, the cameras or the clock change."""
+        control = settings.mqtt.allow_control
         document = payloads.info(
             node=settings.node,
             version=VERSION,
@@ -103,8 +108,12 @@ class Reports:
             clock_synced=self._outbox.clock_synced,
             device=self.identity(settings),
             cameras=sorted(settings.cameras),
-            features=["privacy", "profile", "snapshot"],
-            limits={"cmd_bytes": MAX_BYTES, "cmd_queue": COMMAND_QUEUE, "detections_max_hz": 30},
+            features=["control", *FEATURES] if control else [],
+            limits={
+                "cmd_bytes": MAX_BYTES if control else 0,
+                "cmd_queue": COMMAND_QUEUE if control else 0,
+                "detections_max_hz": 30,
+            },
             protocol=self._connection().protocol,
             response_prefixes=self._topics.response_prefixes,
         )

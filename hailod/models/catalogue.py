@@ -29,14 +29,22 @@ MODEL_DIRS = (
     Path("/usr/local/share/hailo-models"),
     Path("/var/lib/hailod/models"),
 )
+# Below the state folder: models that were fetched.
+FETCHED = "models"
 _CATALOGUE = Path(__file__).with_name("catalogue")
 _MAX_BYTES = 64 * 1024
 
 
-def find_model(path: Path, config_dir: Path) -> Path:
+def model_dirs(state_dir: Path | None = None) -> tuple[Path, ...]:
+    """The folders in which models lie, those of the system first and then the one for what was fetched."""
+    fetched = (state_dir / FETCHED,) if state_dir is not None else ()
+    return tuple(dict.fromkeys((*MODEL_DIRS, *fetched)))
+
+
+def find_model(path: Path, config_dir: Path, state_dir: Path | None = None) -> Path:
     """The model file that `path` of the settings means: absolute, else from the folder of the configuration file, else
-    from the model folders of the system. ModelError names what was looked for and where."""
-    tried = [path] if path.is_absolute() else [folder / path for folder in (config_dir, *MODEL_DIRS)]
+    from the model folders. ModelError names what was looked for and where."""
+    tried = [path] if path.is_absolute() else [folder / path for folder in (config_dir, *model_dirs(state_dir))]
     for candidate in tried:
         if os.path.isfile(candidate):
             return candidate

@@ -228,8 +228,10 @@ class MqttClient:
 
     def _listen(self, session: Session) -> None:
         self._deaf = None
-        if self._settings.allow_control:
-            session.subscribe(self._topics.subscriptions)
+        topics = self._topics
+        session.subscribe(
+            topics.subscriptions if self._settings.allow_control else topics.subscriptions_without_control
+        )
 
     def _standing(self, session: Session) -> LinkState:
         """What there is to say of a connection that stands."""

@@ -98,8 +98,16 @@ class Outgoing:
 class Outbox:
     """Everything that waits to be published. Thread-safe; no I/O, encoding or callback under its lock."""
 
-    def __init__(self, topics: Topics, clock: Clock) -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        clock: Clock,
+        *,
+        redact: Callable[[str, Document], Document] = lambda _, document: document,
+    ) -> None:
+        """`redact` takes what is secret out of the document of a topic, right before it is sent; on the MQTT thread."""
         self._clock = clock
+        self._redact = redact
         self._lock = threading.Lock()
         self._wake: Callable[[], None] | None = None
         self._online = False
@@ -307,7 +315,7 @@ class Outbox:
             if message is None:
                 return None
             try:
-                payload = encode(message.document)
+                payload = encode(self._redact(message.topic, message.document))
             except (TypeError, ValueError, RecursionError) as error:
                 self._refuse(message, Drop.NOT_JSON, str(error))
                 continue

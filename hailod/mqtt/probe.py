@@ -16,7 +16,7 @@ from hailod.checks import Result, Status
 from hailod.clock import Clock, SystemClock
 from hailod.config.model import MqttSettings
 from hailod.mqtt.tls import tls_context
-from hailod.mqtt.trouble import UNSUPPORTED_PROTOCOL, peer_of, reason_of, refused, unreachable
+from hailod.mqtt.trouble import UNSUPPORTED_PROTOCOL, peer_of, refused, unreachable
 
 SUBJECT = "broker"
 CONNECT_TIMEOUT = 5.0
@@ -62,12 +62,6 @@ class _Attempt:
     def run(self) -> Result:
         try:
             context = tls_context(self._settings.tls) if self._settings.tls is not None else None
-        except (OSError, ValueError) as error:
-            return self._fail(
-                f"TLS files cannot be used: {reason_of(error)}",
-                "see that mqtt.tls.ca, cert and key are readable PEM files",
-            )
-        try:
             self._reach(context)
             self._log_in(context)
         except (OSError, ValueError) as error:
@@ -80,10 +74,7 @@ class _Attempt:
         with socket.create_connection((host, self._settings.effective_port), CONNECT_TIMEOUT) as plain:
             if context is None:
                 return
-            try:
-                context.wrap_socket(plain, server_hostname=host).close()
-            except ConnectionError:
-                raise ssl.SSLError("the connection was closed during the handshake") from None
+            context.wrap_socket(plain, server_hostname=host).close()
 
     def _log_in(self, context: ssl.SSLContext | None) -> None:
         client = Client(

@@ -32,6 +32,7 @@ from hailod.mqtt.trouble import (
     SESSION_TAKEN_OVER,
     SILENT,
     UNSUPPORTED_PROTOCOL,
+    hung_up,
     refused,
     thrown_out,
     unpublished,
@@ -258,6 +259,8 @@ class Session:
         self, _client: Client, _data: object, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if not self.accepted:
+            if self.trouble == SILENT:
+                self.trouble = hung_up(self._settings)
             return
         if flags.is_disconnect_packet_from_server:
             code = self._client.disconnect_code()

@@ -152,6 +152,11 @@ class Topics:
         """All that a controllable node listens to; never a filter that matches what it publishes itself."""
         return (f"{self.base}/set/+", f"{self.base}/cmd/+", f"{self.base}/cam/+/set/+", HOME_ASSISTANT_STATUS)
 
+    @property
+    def subscriptions_without_control(self) -> tuple[str, ...]:
+        """All that a node listens to that takes no commands: that Home Assistant has started."""
+        return (HOME_ASSISTANT_STATUS,)
+
     def parse(self, topic: str) -> Target | None:
         """What an inbound topic asks for; None when it is not ours or a name in it cannot exist."""
         if topic == HOME_ASSISTANT_STATUS:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from hailod.config.model import MqttSettings
 from hailod.mqtt.messages import Trouble
+from hailod.mqtt.tls import TlsFilesError
 
 UNSUPPORTED_PROTOCOL = 0x84
 SESSION_TAKEN_OVER = 0x8E
@@ -28,6 +29,26 @@ _REMEDIES = {
     0x97: "the broker's quota for this client is used up; see its configuration",
     0x98: "somebody ended the connection at the broker; see its log",
 }
+
+# By what OpenSSL says of the broker's certificate (X509_V_ERR_...).
+_OTHER_AUTHORITY = "set mqtt.tls.ca to the authority that signed it, and mqtt.host to the name it certifies"
+_CERTIFICATE_REMEDIES = {
+    9: "it is not valid yet: see the clocks of this machine and of the one that made it (timedatectl)",
+    10: "renew it on the broker; if it is not that old, see the clock of this machine (timedatectl)",
+    62: "set mqtt.host to a name that it certifies, or make one with this name (subjectAltName)",
+    64: "set mqtt.host to a name that it certifies, or make one with this address (subjectAltName=IP:...)",
+}
+# Alerts with which a broker answers a client's certificate, or that there is none.
+_OF_OUR_CERTIFICATE = (
+    "CERTIFICATE_REQUIRED",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE",
+    "ACCESS",
+)
+_OUR_CERTIFICATE = (
+    "the broker does not accept our certificate: set mqtt.tls.cert and mqtt.tls.key to one that it trusts"
+)
 
 ANOTHER_CLIENT = Trouble(
     "another client uses the same client id",
@@ -62,20 +83,33 @@ def unreachable(error: OSError | ValueError, settings: MqttSettings) -> Trouble:
             return Trouble(
                 f"nothing listens on {peer}", "start the broker (systemctl start mosquitto), or see mqtt.port"
             )
-        case ssl.SSLCertVerificationError():
-            return Trouble(
-                f"the certificate of {peer} is not trusted: {error.verify_message}",
-                "set mqtt.tls.ca to the authority that signed it, and mqtt.host to the name it certifies",
-            )
-        case ssl.SSLError():
-            return Trouble(
-                f"no TLS with {peer}: {getattr(error, 'reason', None) or error}",
-                "use its TLS port (8883) or remove [mqtt.tls]; it may also want mqtt.tls.cert and mqtt.tls.key",
-            )
+        case TlsFilesError() | ssl.SSLError():
+            return _no_tls(error, peer)
         case TimeoutError():
             return Trouble(f"{peer} does not answer", "see that it is on, and that no firewall drops it")
         case _:
             return Trouble(f"{peer} cannot be reached: {reason_of(error)}", "see mqtt.host and the network")
+
+
+def _no_tls(error: TlsFilesError | ssl.SSLError, peer: str) -> Trouble:
+    if isinstance(error, TlsFilesError):
+        fix = "see that mqtt.tls.ca, cert and key are PEM files that the user hailod can read"
+        return Trouble(f"TLS files cannot be used: {error}", fix)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"the certificate of {peer} is not trusted: {error.verify_message}"
+        return Trouble(text, _CERTIFICATE_REMEDIES.get(error.verify_code, _OTHER_AUTHORITY))
+    reason = getattr(error, "reason", None) or "it speaks something else"
+    ours = any(word in reason for word in _OF_OUR_CERTIFICATE)
+    other_port = "use its TLS port (8883) or remove [mqtt.tls]; it may also want mqtt.tls.cert and mqtt.tls.key"
+    return Trouble(f"no TLS with {peer}: {reason.lower().replace('_', ' ')}", _OUR_CERTIFICATE if ours else other_port)
+
+
+def hung_up(settings: MqttSettings) -> Trouble:
+    """The broker closed the connection instead of an answer to our CONNECT."""
+    plain = "see mqtt.port: 1883 is plain, 8883 is TLS and needs a [mqtt.tls] table; else see the broker's log"
+    secure = "see the broker's log: it may want a certificate of ours, mqtt.tls.cert and mqtt.tls.key"
+    fix = plain if settings.tls is None else secure
+    return Trouble(f"{peer_of(settings)} closes the connection instead of answering", fix)
 
 
 def reason_of(error: Exception) -> str:

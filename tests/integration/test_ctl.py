@@ -196,6 +196,7 @@ def test_broker_that_refuses_us_says_why(
     """A wrong password is told with its remedy, and a right one from a file or the environment is used."""
     password = tmp_path / "password"
     password.write_text("s3cr3t-p4ss\n")
+    password.chmod(0o600)
     with Broker(tmp_path, users={"me": "s3cr3t-p4ss"}) as broker:
         ctl = Ctl(capsys, *at(broker), "--username", "me")
         monkeypatch.setenv("HAILOD_MQTT__PASSWORD", "wr0ng-p4ss")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hailod import app
-from hailod.errors import CommandError, ModelError
+from hailod.config.model import Settings
+from hailod.errors import CommandError, HailodError, ModelError
 from hailod.models.admission import admit
 from hailod.mqtt.commands import ModelAdd
 from tests.support.models import sees_two
@@ -64,17 +65,26 @@ def test_other_hash_is_refused(folder: Path) -> None:
 
 
 def test_download_is_verified_like_any_file(folder: Path) -> None:
-    """What was downloaded is read as if it had always been there; without a way to download there is a refusal."""
-    wish = ModelAdd(name="two", url="https://h/two.sim.toml", sha256=hashlib.sha256(SEES_TWO.encode()).hexdigest())
-    asked: list[tuple[str, str, Path]] = []
+    """What was downloaded is read as if it had always been there: the right hash alone makes no model of it."""
+    digest = hashlib.sha256((folder / "broken.hef").read_bytes()).hexdigest()
+    wish = ModelAdd(name="two", url="https://models.example/broken.hef", sha256=digest)
+    settings = Settings(state_dir=folder.parent, models_hosts=["models.example"])
+    with pytest.raises(ModelError, match="truncated or damaged"):
+        app.find_added(settings, wish, None)
 
-    def fetch(url: str, sha256: str, directory: Path) -> Path:
-        asked.append((url, sha256, directory))
-        return directory / "two.sim.toml"
 
-    state = folder.parent
-    assert app.find_added(state, fetch, wish, None) == (folder / "two.sim.toml").resolve()
-    assert asked == [("https://h/two.sim.toml", wish.sha256, folder)]
-    with pytest.raises(CommandError) as caught:
-        app.find_added(state, None, wish, None)
-    assert caught.value.code == "forbidden"
+@pytest.mark.parametrize("hosts", [[], ["elsewhere.example"]])
+def test_download_needs_a_host_that_is_allowed(folder: Path, hosts: list[str]) -> None:
+    """Without a list of hosts nothing is downloaded, and with one only from those."""
+    wish = ModelAdd(name="two", url="https://models.example/two.hef", sha256="0" * 64)
+    with pytest.raises(HailodError) as refused:
+        app.find_added(Settings(state_dir=folder.parent, models_hosts=hosts), wish, None)
+    assert getattr(refused.value, "code", None) == "forbidden"
+    assert not (folder / "two.hef").exists()
+
+
+def test_download_needs_its_hash(folder: Path) -> None:
+    """What could be anything is not downloaded."""
+    wish = ModelAdd(name="two", url="https://models.example/two.hef")
+    with pytest.raises(CommandError, match="sha256"):
+        app.find_added(Settings(state_dir=folder.parent, models_hosts=["models.example"]), wish, None)

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from hailod.app import exit_code
 from hailod.clock import FakeClock
+from hailod.config.load import secrets_in
+from hailod.config.model import CameraSettings
 from hailod.config.store import Edit, Overrides
 from hailod.control.broker import BROKER_PATIENCE_S
 from hailod.control.cameras import Cameras
@@ -42,6 +45,7 @@ from hailod.pipeline.engine import Engine, ModelPlan
 from hailod.pipeline.publisher import Publisher
 from hailod.pipeline.results import ModelTrouble
 from hailod.pipeline.stats import Stats
+from hailod.redact import SecretFilter
 from hailod.sd import Notifier
 from hailod.worker import Worker
 from tests.support.cameras import FakeWorker
@@ -81,7 +85,7 @@ class Rig:
             on_trouble=self.inbox.put,
             rng=random.Random(1),
         )
-        cameras = Cameras(
+        self.cameras = cameras = Cameras(
             topics=TOPICS,
             clock=clock,
             outbox=outbox,
@@ -102,6 +106,7 @@ class Rig:
             connection=lambda: Connection(5, 0, self.inbox.dropped),
             fps_in=lambda: cameras.fps_in,
         )
+        self.secrets = SecretFilter()
         self.store = FakeStore()
         self.saver = Saver(self.store, Overrides(), clock, self.inbox.put)
         discovery = Discovery(TOPICS, clock, outbox, FakeRecorder(), controls=frozenset({"set/device"}))
@@ -121,6 +126,7 @@ class Rig:
             saver=self.saver,
             discovery=discovery,
             hold=lambda: None,
+            keep_secret=lambda settings: self.secrets.add(*secrets_in(settings)),
             clock_synced=lambda: self.clock_synced,
         )
         plans = {name: ModelPlan(name, Path(f"{name}.hef"), Manifest()) for name in self.settings.models}
@@ -281,7 +287,7 @@ def test_broker_that_is_away_is_a_condition(rig: Rig) -> None:
 def test_broker_that_starts_with_us_gets_a_moment(rig: Rig) -> None:
     """A broker that is not there yet when the daemon starts is no condition for some seconds, and then told with what
     is known by then."""
-    rig.control._broker_due = rig.clock.monotonic() + BROKER_PATIENCE_S
+    rig.control._broker.starting()
     rig.control.handle(LinkState(False, trouble=Trouble("nothing listens", "start it"), retry_s=1.0))
     rig.tick(BROKER_PATIENCE_S - 1.0)
     assert rig.codes == set()
@@ -550,7 +556,7 @@ def test_settings_that_cannot_be_saved_are_a_condition(rig: Rig) -> None:
 def test_settings_that_were_left_out_are_a_condition(end: str) -> None:
     """What of the kept settings does not fit any more is told after a start: for an hour, or until others are saved."""
     rig = Rig(discarded=("overrides.json: cameras.gone.threshold: there is no camera 'gone' any more", "another"))
-    rig.control._tell_discarded(rig.clock.monotonic())
+    rig.control._keeping.tell_discarded(rig.control._discarded)
     (reason,) = rig.health.snapshot().reasons
     assert (reason.code, reason.text.endswith("(and 1 more)")) == (Code.STATE_DISCARDED, True)
     rig.control.handle(StateSaved(0))
@@ -643,3 +649,18 @@ def test_log_over_mqtt_follows_its_setting(rig: Rig) -> None:
             logger.warning(f"heard at {level}")
             rig.tick()
             assert len(rig.told(TOPICS.log)) == told
+
+
+def test_secrets_of_new_settings_are_kept_before_they_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera that comes at run time is opened only when the filter of log and messages knows its password."""
+    camera = CameraSettings(source=SecretStr("rtsp://admin:geheim42@192.0.2.1/x"))
+    known_when_opened: list[str] = []
+
+    class Watching(FakeWorker):
+        def start(self) -> None:
+            known_when_opened.append(rig.secrets.scrub("geheim42 is wrong"))
+            super().start()
+
+    monkeypatch.setattr(rig.cameras, "_factory", Watching)
+    rig.control.adopt(rig.settings.model_copy(update={"cameras": {**rig.settings.cameras, "yard": camera}}))
+    assert known_when_opened == ["*** is wrong"]

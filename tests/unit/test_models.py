@@ -178,6 +178,10 @@ def test_models_are_found_beside_the_configuration_first(tmp_path: Path, monkeyp
     own = write(here / "a.hef", b"")
     assert find_model(Path("a.hef"), here) == own
     assert find_model(installed, here) == installed
+    fetched = tmp_path / "state" / "models"
+    fetched.mkdir(parents=True)
+    there = write(fetched / "b.hef", b"")
+    assert find_model(Path("b.hef"), here, tmp_path / "state") == there
 
 
 def test_a_missing_model_is_refused_with_the_places(tmp_path: Path) -> None:
