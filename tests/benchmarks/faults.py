@@ -41,7 +41,7 @@ from tests.benchmarks.faultlib.rows_device import HUNG_S, NEW_HOST_S, SAME_HOST_
 from tests.benchmarks.faultlib.rows_outputs import outputs
 from tests.benchmarks.faultlib.trial import STALL_TIMEOUT_S, Trial
 from tests.benchmarks.machine import Steal
-from tests.support import rtsp
+from tests.support import leaks, rtsp
 from tests.support.broker import mosquitto_path
 from tests.support.compiled import keep_compiled
 
@@ -255,6 +255,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     keep_compiled()
+    # Orphans come to us, to be seen and collected.
+    leaks.become_reaper()
     rows = chosen(options)
     if options.list:
         print("\n".join(f"{'*' if row.short else ' '} {row.about}: {row.name}" for row in rows))

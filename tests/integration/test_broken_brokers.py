@@ -349,7 +349,9 @@ def test_name_server_that_never_answers_holds_nobody_up(
 def test_daemon_ends_when_told_to_while_a_name_is_looked_up(tmp_path: Path) -> None:
     """SIGTERM ends a daemon whose broker's name never comes to be known, in order and with success."""
     config = tmp_path / "hailod.toml"
-    config.write_text('schema = 1\nnode = "pi"\n[mqtt]\nhost = "broker.example"\n[device]\nbackend = "simulated"\n')
+    config.write_text(
+        'schema = 1\nnode = "pi"\nstate_dir = "state"\n[mqtt]\nhost = "broker.example"\n[device]\nbackend = "simulated"\n'
+    )
     program = f"""
 import socket, sys, threading
 real = socket.getaddrinfo

@@ -11,6 +11,7 @@ from tests.support.broker import Broker, free_port
 from tests.support.daemon import SEES_TWO
 
 CONFIG = """
+state_dir = "state"
 [mqtt]
 host = "127.0.0.1"
 port = {port}

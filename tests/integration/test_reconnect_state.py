@@ -13,6 +13,7 @@ from hailod import app
 from hailod.clock import SystemClock
 from hailod.config.load import load
 from hailod.control.inbox import Quit
+from hailod.deadman import DeadMansSwitch
 from hailod.errors import DecodeError
 from hailod.mqtt.messages import Document, Inbound
 from hailod.mqtt.outbox import HEALTH, Outbox
@@ -23,6 +24,8 @@ from tests.support.daemon import BASE, FRONT, NODE, SEES_TWO
 from tests.support.waiting import wait_for
 
 CLOCK = SystemClock()
+# Longer than the whole scenario: this process is the test's.
+SWITCH_S = 120.0
 
 CONFIG = f"""
 schema = 1
@@ -64,7 +67,10 @@ class Scenario:
     def run(self) -> None:
         with ThreadPoolExecutor(1, "scenario") as pool:
             played = pool.submit(self._run)
-            self.daemon.run({})
+            try:
+                self.daemon.run({})
+            finally:
+                self.daemon.switch.release()
             played.result()
 
     def command(self, topic: str, payload: str) -> None:
@@ -83,9 +89,10 @@ class Scenario:
 
 
 def held(port: int) -> dict[str, object]:
-    """What a broker holds, as somebody who subscribes now sees it."""
-    with Observer(port, f"{BASE}/#", f"{BASE}/status") as observer:
-        observer.wait_for(f"{BASE}/status")
+    """What a broker holds, as somebody who subscribes now sees it. It answers one filter after the other, and the last
+    asks for the status again: when that has come twice, everything has come."""
+    with Observer(port, "#", f"{BASE}/status") as observer:
+        observer.wait_for(f"{BASE}/status", 2)
         retained = [message for message in observer.seen if message.retain]
     return {
         message.topic: essence(message.json if message.payload.startswith(b"{") else message.payload.decode())
@@ -100,8 +107,9 @@ def test_every_topic_is_right_at_a_broker_that_lost_everything(tmp_path: Path) -
     (tmp_path / "other.sim.toml").write_text(SEES_TWO.replace('"person", "car"', '"cat", "dog"'))
     broker = Broker(tmp_path)
     broker.start()
-    (tmp_path / "hailod.toml").write_text(f"{CONFIG}port = {broker.port}\n")
-    daemon = app.build(load(tmp_path / "hailod.toml", {}), {}, set_log_level=lambda _: None)
+    (tmp_path / "hailod.toml").write_text(f'state_dir = "{tmp_path / "state"}"\n{CONFIG}port = {broker.port}\n')
+    switch = DeadMansSwitch(SWITCH_S, CLOCK)
+    daemon = app.build(load(tmp_path / "hailod.toml", {}), {}, set_log_level=lambda _: None, switch=switch)
 
     def play(scenario: Scenario) -> None:
         def same() -> dict[str, object] | None:

@@ -50,7 +50,7 @@ def test_the_way_back_is_exact(placement: Placement, frame_boxes: F32) -> None:
     # What lies far outside a small crop is far outside the model's input, where float32 is coarse.
     magnification = max(width / source.width, height / source.height)
     back = placement.to_frame(placement.to_model(frame_boxes))
-    assert np.abs(back - frame_boxes).max(initial=0.0) <= 2e-6 * max(1.0, magnification)
+    assert np.abs(back - frame_boxes).max(initial=0.0) <= 5e-6 * max(1.0, magnification)
 
 
 @given(placements())

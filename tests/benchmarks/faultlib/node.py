@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -135,11 +136,17 @@ class Nowhere:
 
 
 def _gone(child: psutil.Process) -> bool:
+    """Whether it ends by itself. Once its parent is dead it may be ours (`leaks.become_reaper`), and is collected."""
+
     def over() -> bool:
         try:
-            return child.status() == psutil.STATUS_ZOMBIE
+            dead = child.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
+        if dead:
+            with suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+        return dead
 
     try:
         wait_for(over, timeout=3.0, what="a child's end")
