@@ -147,7 +147,7 @@ def test_daemon_answers_in_either_protocol(
         ctl = Ctl(capsys, "--config", str(daemon.path))
         assert ctl("reboot") == 1
         assert "unknown_command" in ctl.err
-        assert "allowed: ping, model.swap" in ctl.err
+        assert "allowed: ping, settings.set" in ctl.err
         assert ctl("device.release", "--for", "2d") == 1
         assert "out_of_range" in ctl.err
         assert ctl("device.release", "--for", "1h", "--dry-run", "--json") == 0

@@ -26,6 +26,10 @@ FLOW = json.loads((DOCS / "node-red-flow.json").read_text())
 EXAMPLE = "pi5-kitchen"
 SETTABLE = [
     ("privacy", True),
+    ("model", True),
+    ("batch_size", True),
+    ("max_delay_ms", True),
+    ("log_level", True),
     ("device", True),
     ("privacy", False),
     ("enabled", False),
@@ -99,10 +103,13 @@ def test_topics_of_the_page_are_those_of_a_daemon(told: Seen) -> None:
     frigate = {ours(row[0].strip("`")).replace("LABEL", "person") for row in rows("As Frigate publishes it")}
     published = {topic for topic in told if "/cmd/" not in topic and "/set/" not in topic}
     own = {topic for topic in published if not topic.startswith("frigate/")}
-    # Of a camera that stays well there is no event.
-    assert own == listed - {f"{FRONT}/event"}
-    assert published - own >= frigate
-    assert all(topic.startswith("frigate/front/") for topic in published - own - frigate)
+    others = published - own
+    assert f"{BASE}/schema/index" in own
+    own = {f"{BASE}/schema/DOCUMENT" if topic.startswith(f"{BASE}/schema/") else topic for topic in own}
+    # Of a camera that stays well there is no event, of what is quick no progress, and the log is not asked for.
+    assert own == listed - {f"{FRONT}/event", f"{BASE}/job/JOB", f"{BASE}/log"}
+    assert others >= frigate
+    assert all(topic.startswith("frigate/front/") for topic in others - frigate)
 
 
 def test_settings_of_the_page_are_taken() -> None:

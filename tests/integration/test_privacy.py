@@ -16,6 +16,7 @@ from tests.support.broker import Broker, Observer
 from tests.support.daemon import BASE, FRONT, SEES_TWO, Daemon
 from tests.support.waiting import wait_for
 
+END = "end/of/what-is-retained"
 BODY = """
 [models.two]
 path = "two.sim.toml"
@@ -62,10 +63,10 @@ def says(observer: Observer, topic: str, payload: bytes) -> None:
 
 def retained(broker: Broker) -> dict[str, bytes]:
     """What the broker holds."""
-    with Observer(broker.port, f"{BASE}/#") as late:
+    with Observer(broker.port, f"{BASE}/#", END) as late:
         late.wait_for(f"{BASE}/info")
-        late.publish(f"{BASE}/end", "of what is retained")
-        late.wait_for(f"{BASE}/end")
+        late.publish(END, "of what is retained")
+        late.wait_for(END)
         return {message.topic: message.payload for message in late.seen if message.retain}
 
 
@@ -82,7 +83,7 @@ def test_privacy_closes_a_camera_and_survives_a_restart(home: Path, broker: Brok
 
         observer.publish(f"{FRONT}/set/privacy", "ON")
         says(observer, f"{FRONT}/status", b"disabled")
-        assert observer.wait_for(f"{FRONT}/settings")[-1].json["privacy"] is True
+        wait_for(lambda: observer.of(f"{FRONT}/settings")[-1].json["privacy"] is True, what="its switch is told as on")
         wait_for(lambda: observer.of(f"{FRONT}/state")[-1].json["stale"], what="its counts are stale")
         assert f"{FRONT}/snapshot" not in retained(broker)
         assert ask(observer, "snapshot.take", "s2", camera="front")["error"]["code"] == "forbidden"
