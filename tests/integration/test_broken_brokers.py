@@ -350,7 +350,8 @@ def test_daemon_ends_when_told_to_while_a_name_is_looked_up(tmp_path: Path) -> N
     """SIGTERM ends a daemon whose broker's name never comes to be known, in order and with success."""
     config = tmp_path / "hailod.toml"
     config.write_text(
-        'schema = 1\nnode = "pi"\nstate_dir = "state"\n[mqtt]\nhost = "broker.example"\n[device]\nbackend = "simulated"\n'
+        'schema = 1\nnode = "pi"\nstate_dir = "state"\n'
+        '[mqtt]\nhost = "broker.example"\n[device]\nbackend = "simulated"\n'
     )
     program = f"""
 import socket, sys, threading
