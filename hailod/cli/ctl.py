@@ -23,7 +23,9 @@ from hailod.config.files import read_password
 from hailod.config.load import load
 from hailod.config.model import NAME_PATTERN, FrigateSettings, MqttSettings, Settings
 from hailod.mqtt.caller import BrokerTrouble, Caller, NoAnswer
+from hailod.mqtt.commands import COMMANDS, MAX_BYTES, Ping, SettingsSet
 from hailod.mqtt.payloads import Payload
+from hailod.redact import secrets_of
 
 EXIT_REFUSED = 1
 EXIT_NO_ANSWER = 3
@@ -36,25 +38,37 @@ _COMMAND = re.compile(r"[a-z0-9_.-]{1,64}")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOMENTS = frozenset({"until", "since"})
+# What these take first is a whole document, and no word.
+_WORDLESS = (Ping, SettingsSet)
 
 _EPILOG = """\
 commands (those of cmd/... in the MQTT interface):
   ping                              is it there, and how long does an answer take?
   device.release --for 10m          lend the accelerator to other programs
   device.acquire                    take it back before its time
-  device.restart mode=reset         start the device anew: mode=soft or mode=reset
-  snapshot.take camera=front        one picture, on the camera's topic `snapshot`
-  profile.capture duration_s=10     where the time of every frame goes, as a file of the node
-  model.swap model=yolov8m          run another model; with camera=front on one camera only
+  device.restart reset              start the device anew: soft or reset
+  snapshot.take front               one picture, on the camera's topic `snapshot`
+  profile.capture 10s               where the time of every frame goes, as a file of the node
+  model.swap yolov8m                run another model; with camera=front on one camera only
+  settings.get cameras.front        the settings in effect, all of them or those below a path
+  settings.set log_level=debug      change settings, all that are named or none
+  settings.reset cameras.front      back to what the files say
+
+A word without '=' is the value of the command's first argument: model.swap yolov8m is model.swap model=yolov8m. A VALUE
+that reads as JSON is that, any other is text. Of settings.set the keys are paths as in the configuration file:
+cameras.NAME.KEY, models.NAME.KEY, and all others of the node, as pipeline.stale_after.
 
 examples:
   hailod ctl device.release --for 600 && my_program; hailod ctl device.acquire
   hailod ctl ping --host broker.lan --username me --password-file ~/.mqtt --node kitchen
+  hailod ctl settings.set cameras.front.threshold=0.6 models.yolov8s.batch_size=4 log_level=debug
+  hailod ctl camera.add --json-args - < yard.json
   hailod ctl model.swap --json-args '{"model": "yolov8m", "camera": "front"}'
 
 The broker is that of the configuration file, or the one of --host. Its password is never taken from the command line,
 where every user of this machine could read it: it comes from the configuration, from --password-file, or from the
-environment variable HAILOD_MQTT__PASSWORD. A broker with TLS needs a configuration file.
+environment variable HAILOD_MQTT__PASSWORD. A broker with TLS needs a configuration file. Nor is the password of a
+camera: give `source` by --json-args - on standard input.
 
 exit codes: 0 done, 1 refused, 2 wrong usage, 3 no answer in time, 4 no broker, 78 the configuration cannot be used
 """
@@ -65,9 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     # --password must not be taken for --password-file, and what follows it for the name of one.
     parser.allow_abbrev = False
-    parser.add_argument("words", nargs="*", metavar="COMMAND [KEY=VALUE ...]", help="the command and its arguments")
+    parser.add_argument(
+        "words", nargs="*", metavar="COMMAND [WORD] [KEY=VALUE ...]", help="the command and its arguments"
+    )
     parser.add_argument("--for", dest="span", type=_span, metavar="TIME", help="for_s, as 600, 90s, 10m or 2h")
-    parser.add_argument("--json-args", type=_json_object, metavar="OBJECT", help="the arguments as a JSON object")
+    parser.add_argument(
+        "--json-args",
+        type=_json_object,
+        metavar="OBJECT",
+        help="the arguments as a JSON object; - reads it from standard input",
+    )
     parser.add_argument("--dry-run", action="store_true", help="have it checked and not done")
     parser.add_argument("--timeout", type=_span, metavar="TIME", help="how long to wait (default: 60 s, ping 10 s)")
     parser.add_argument("--json", action="store_true", help="print the reply as the daemon sent it")
@@ -127,20 +148,75 @@ def _command(args: argparse.Namespace) -> tuple[str, dict[str, object] | None]:
     """The command and its arguments, None for none."""
     if not args.words:
         raise UsageError("which command?")
-    name, *pairs = args.words
+    name, *words = args.words
     if not _COMMAND.fullmatch(name):
         raise UsageError(f"'{name}' cannot be a command")
     arguments: dict[str, object] = dict(args.json_args or {})
-    arguments.update(_pair(pair) for pair in pairs)
+    pairs = [_pair(text) for text in words if "=" in text]
+    for word in (text for text in words if "=" not in text):
+        key, value = _worded(name, word)
+        if key in dict(pairs):
+            raise UsageError(f"'{word}': {key} is given twice")
+        pairs.append((key, value))
+    for key, value in pairs:
+        if key == "source" and isinstance(value, str) and "://" in value and secrets_of(value):
+            hint = "every user of this machine can read it there; give it with --json-args - on standard input"
+            raise UsageError(f"source holds a password, and stands on the command line: {hint}")
+        if name == "settings.set":
+            _merge(arguments, _setting(key, value))
+        else:
+            arguments[key] = value
     if args.span is not None:
         arguments["for_s"] = args.span
     return name, arguments or None
 
 
+def _worded(name: str, word: str) -> tuple[str, object]:
+    """A word alone: the first argument of the command, as its model has it."""
+    spec = COMMANDS.get(name)
+    if spec is None:
+        raise UsageError(f"'{word}' is no KEY=VALUE, and no command '{name}' is known here that could take it")
+    if issubclass(spec.args, _WORDLESS):
+        raise UsageError(f"'{word}' is no KEY=VALUE, and {name} takes nothing else")
+    if not spec.args.model_fields:
+        raise UsageError(f"'{word}': {name} takes no arguments")
+    key, field = next(iter(spec.args.model_fields.items()))
+    try:
+        return key, _span(word) if field.annotation is float else word
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{key}: {error}") from None
+
+
+def _setting(key: str, value: object) -> dict[str, object]:
+    """One setting by its path in the configuration file, as the arguments of `settings.set`."""
+    path = key.split(".")
+    if not all(path):
+        raise UsageError(f"'{key}' cannot be a setting")
+    if path[0] not in SettingsSet.model_fields:
+        path.insert(0, "node")
+    elif len(path) == 1 and not isinstance(value, dict):
+        hint = "; the node to speak to is --node" if key == "node" else f", as in {key}.NAME.KEY=VALUE"
+        raise UsageError(f"'{key}' has settings below it and no value of its own{hint}")
+    tree = value
+    for part in reversed(path):
+        tree = {part: tree}
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _merge(table: dict[str, object], more: dict[str, object]) -> None:
+    for key, value in more.items():
+        inner = table.get(key)
+        if isinstance(inner, dict) and isinstance(value, dict):
+            _merge(inner, value)
+        else:
+            table[key] = value
+
+
 def _pair(pair: str) -> tuple[str, object]:
     """`key=value`: a value that reads as JSON is that, any other is text."""
-    key, equals, value = pair.partition("=")
-    if not equals or not key:
+    key, _, value = pair.partition("=")
+    if not key:
         raise UsageError(f"'{pair}' is no KEY=VALUE")
     try:
         return key, json.loads(value, parse_constant=_no_constant)
@@ -227,6 +303,8 @@ def node_name(text: str) -> str:
 
 
 def _json_object(text: str) -> dict[str, object]:
+    if text == "-":
+        text = sys.stdin.read(MAX_BYTES + 1)
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except ValueError as error:

@@ -152,6 +152,11 @@ def test_daemon_answers_in_either_protocol(
         assert "out_of_range" in ctl.err
         assert ctl("device.release", "--for", "1h", "--dry-run", "--json") == 0
         assert json.loads(ctl.out)["data"] == {"for_s": 3600, "dry_run": True}
+        assert ctl("model.swap", "nowhere") == 1
+        assert "model_not_found" in ctl.err
+        assert ctl("settings.set", "cameras.front.threshold=0.6", "models.two.batch_size=4", "log_level=debug") == 0
+        assert ctl("settings.get", "cameras.front.threshold", "--json") == 0
+        assert "0.6" in json.dumps(json.loads(ctl.out)["data"])
         monkeypatch.setenv("HAILOD_MQTT__PROTOCOL", "3.1.1")
         assert ctl("ping", "n=1") == 0
         assert observer.wait_for(f"{BASE}/reply/ping")[-1].json["data"] == {"n": 1}
@@ -263,6 +268,16 @@ def test_script_of_the_documentation_borrows_and_gives_back(tmp_path: Path, brok
         ["PING"],
         ["ping", "x"],
         ["ping", "=1"],
+        ["reboot", "now"],
+        ["device.acquire", "now"],
+        ["device.release", "soon"],
+        ["model.swap", "one", "two"],
+        ["model.swap", "one", "model=two"],
+        ["settings.set", "debug"],
+        ["settings.set", "cameras..threshold=0.6"],
+        ["settings.set", "cameras=front"],
+        ["settings.set", "node=kitchen", "log_level=debug"],
+        ["camera.add", "yard", "source=rtsp://me:geheim@192.0.2.1/1"],
         ["ping", "--for", "soon"],
         ["ping", "--json-args", "[1]"],
         ["ping", "--json-args", '{"x": NaN}'],

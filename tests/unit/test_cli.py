@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from hailod.checks import Status
-from hailod.cli import COMMANDS, load_config, main
+from hailod.cli import COMMANDS, ctl, load_config, main
 from hailod.cli.check import check_camera, check_config, checks
 from hailod.cli.device_check import DeviceTrial, check_device, check_model, find_models
 from hailod.clock import SystemClock
 from hailod.config.load import load
 from hailod.config.model import CameraSettings, DeviceSettings, SimulatedSettings
+from hailod.mqtt.payloads import Payload
 from hailod.version import VERSION
 
 CONFIG = """
@@ -173,3 +176,83 @@ def test_sleeping_camera_that_is_away(free_port: int) -> None:
     result = check_camera("front", settings, SystemClock())
     assert result.status is Status.WARN
     assert "wake it" in result.fix
+
+
+class Called(ctl.Caller):
+    """Tells what would have been sent."""
+
+    def __enter__(self) -> Called:
+        return self
+
+    def call(self, name: str, args: object, **_: object) -> Payload:
+        return {"status": "ok", "data": {"name": name, "args": args}}
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (["model.swap", "yolov8m"], {"model": "yolov8m"}),
+        (["model.swap", "camera=front", "5"], {"model": "5", "camera": "front"}),
+        (["model.remove", "yolov8m"], {"name": "yolov8m"}),
+        (["model.add", "m", "path=m.hef"], {"name": "m", "path": "m.hef"}),
+        (["camera.add", "yard", "source=rtsp://h/1?a=b"], {"camera": "yard", "source": "rtsp://h/1?a=b"}),
+        (["camera.enable", "front"], {"camera": "front"}),
+        (["camera.disable", "front"], {"camera": "front"}),
+        (["camera.restart", "front"], {"camera": "front"}),
+        (["camera.remove", "front"], {"camera": "front"}),
+        (["snapshot.take", "front"], {"camera": "front"}),
+        (["settings.get", "cameras.front"], {"path": "cameras.front"}),
+        (["settings.reset", "cameras.front"], {"path": "cameras.front"}),
+        (["settings.reset"], None),
+        (["device.restart", "reset", "force=true"], {"mode": "reset", "force": True}),
+        (["device.release", "10m"], {"for_s": 600.0}),
+        (["profile.capture", "10"], {"duration_s": 10.0}),
+        (["no.such", "a.b=1"], {"a.b": 1}),
+        (
+            [
+                "settings.set",
+                "cameras.front.threshold=0.6",
+                "cameras.front.rotate=90",
+                "models.yolov8s.batch_size=4",
+                "log_level=debug",
+                "pipeline.stale_after=10",
+                "privacy=ON",
+            ],
+            {
+                "cameras": {"front": {"threshold": 0.6, "rotate": 90}},
+                "models": {"yolov8s": {"batch_size": 4}},
+                "node": {"log_level": "debug", "pipeline": {"stale_after": 10}, "privacy": "ON"},
+            },
+        ),
+        (
+            ["settings.set", 'node={"model": "m"}', "log_level=debug", 'cameras={"a": {"rotate": 90}}'],
+            {"node": {"model": "m", "log_level": "debug"}, "cameras": {"a": {"rotate": 90}}},
+        ),
+        (
+            ["settings.set", "log_level=info", "--json-args", '{"node": {"log_level": "debug", "model": "m"}}'],
+            {"node": {"log_level": "info", "model": "m"}},
+        ),
+    ],
+)
+def test_ctl_reads_what_people_write(
+    words: list[str], sent: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word alone is the command's first argument, and settings are named by their path."""
+    monkeypatch.setattr(ctl, "Caller", Called)
+    assert main(["ctl", *words, "--host", "h", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == {"name": words[0], "args": sent}
+
+
+def test_ctl_reads_a_camera_with_its_password_from_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A source that holds a password is given where no list of processes shows it."""
+    monkeypatch.setattr(ctl, "Caller", Called)
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"source": "rtsp://me:geheim@192.0.2.1/1"}'))
+    assert main(["ctl", "camera.add", "yard", "--json-args", "-", "--host", "h", "--json"]) == 0
+    sent = json.loads(capsys.readouterr().out)["data"]["args"]
+    assert sent == {"source": "rtsp://me:geheim@192.0.2.1/1", "camera": "yard"}
+    assert main(["ctl", "camera.add", "yard", "source=rtsp://me:geheim@192.0.2.1/1", "--host", "h"]) == 2
+    said = capsys.readouterr().err
+    assert "--json-args -" in said
+    assert "geheim" not in said
