@@ -66,7 +66,9 @@ def test_who_slept_itself_accuses_nobody(rig: Rig) -> None:
     rig.clock.advance(3600.0)
     assert rig.vigil.look([rig.worker]) is None
     assert rig.pass_time(BOUND + SILENCE_S - 0.2) is None
-    assert rig.pass_time(0.5) is not None
+    with capture_logs() as lines:
+        assert rig.pass_time(0.5) is not None
+    assert [line["event"] for line in lines] == ["worker hangs"]
     assert OWN_GAP_S < BOUND
 
 
