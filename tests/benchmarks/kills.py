@@ -31,8 +31,9 @@ from typing import Any
 
 from hailod.clock import SystemClock
 from hailod.config.load import Loaded, load, with_overrides
-from hailod.config.store import FILE, Overrides, Store
+from hailod.config.store import FILE, Edit, Overrides, Store
 from hailod.control.saver import Saver, SaverEvent, StateSaved
+from hailod.mqtt import discovery
 from tests.support import leaks
 from tests.support.broker import Broker, Observer
 from tests.support.compiled import keep_compiled
@@ -40,6 +41,8 @@ from tests.support.daemon import BASE, SEES_TWO, Daemon
 from tests.support.waiting import wait_for
 
 CAMERAS = 12
+# What a daemon keeps: what was set, and what Home Assistant was told.
+KEPT = {FILE, discovery.FILE}
 _ACKNOWLEDGED = struct.Struct("<q")
 # The longest that a writer, or a daemon at work, is let live.
 WRITER_S = 0.1
@@ -97,7 +100,7 @@ def write_for_ever(store: Store, overrides: Overrides, pipe: int) -> None:
     revision = overrides.revision
     while True:
         revision += 1
-        ticket = saver.keep(change(revision), revision)
+        ticket = saver.keep(Edit(change(revision)), revision)
         while ticket is not None:
             event = events.get()
             if event.ticket >= ticket:
@@ -206,7 +209,7 @@ def kill_daemons(folder: Path, rounds: int, rng: random.Random) -> Tally:
             tally.counts["daemons killed"] += 1
             tally.expect(left == [], f"round {number}: children left: {left}")
     names = os.listdir(folder / "state")
-    tally.expect(set(names) <= {FILE}, f"left in the folder: {names}")
+    tally.expect(set(names) <= KEPT, f"left in the folder: {names}")
     return tally
 
 
@@ -223,7 +226,7 @@ def _live(number: int, broker: Broker, daemon: Daemon, wishes: Wishes, rng: rand
         wishes.states, wishes.answered = [told], 0
         tally.expect("setting left out" not in daemon.output, f"round {number}: settings were left out")
         names = os.listdir(daemon.state) if daemon.state.is_dir() else []
-        tally.expect(set(names) <= {FILE}, f"round {number}: left in the folder after the start: {names}")
+        tally.expect(set(names) <= KEPT, f"round {number}: left in the folder after the start: {names}")
         over = time.monotonic() + rng.uniform(0.0, DAEMON_S)
         for step in range(1_000_000):
             if time.monotonic() >= over or not _change(f"{number}-{step}", observer, wishes, rng, over, tally):

@@ -72,6 +72,8 @@ def test_a_model_that_is_not_there_is_told_with_the_places_looked_at(tmp_path: P
     """A model file is looked for beside the configuration and in the system's folders, and the refusal names them."""
     config = tmp_path / "hailod.toml"
     config.write_text(TEN_LINES)
+    # It holds a password, of which a warning would come first.
+    config.chmod(0o640)
     done = hailod("run", config)
     assert done.returncode == 78
     assert done.stderr.startswith(f"{config}: models.yolox_nano: ")
