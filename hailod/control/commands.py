@@ -195,6 +195,7 @@ class Commands:
     def _begin_beside(self, request: Request, desk: Desk) -> None:
         try:
             self._admit(request, desk)
+            _log(request)
             self._beside[type(request.command)].begin(request, desk, _Answer(self, request))
         except CommandError as error:
             self._fail(request, error)
@@ -207,6 +208,7 @@ class Commands:
         desk = self._desk
         assert desk is not None
         self._admit(request, desk)
+        _log(request)
         self._run(request, desk)
 
     def _admit(self, request: Request, desk: Desk) -> None:
@@ -215,13 +217,11 @@ class Commands:
             raise CommandError("expired", "its deadline had passed before its turn came", retryable=True)
         if request.if_revision is not None and request.if_revision != desk.revision:
             raise CommandError("revision_conflict", f"the settings are at revision {desk.revision}", retryable=True)
-        origin = request.origin
-        log.info("command", **_known(cmd=origin.name, camera=origin.camera, id=origin.id))
 
     def _run(self, request: Request, desk: Desk) -> None:
         proposal = self._look(request, desk)
         if isinstance(proposal, Answer):
-            self._succeed(request, proposal.data)
+            self._give(request, proposal)
             return
         spec = COMMANDS.get(request.origin.name)
         if proposal.device or (spec is not None and spec.device):
@@ -245,11 +245,21 @@ class Commands:
     def _answer(self, request: Request, desk: Desk) -> None:
         """A command that changes nothing waits for nobody."""
         try:
+            self._admit(request, desk)
             answer = self._look(request, desk)
             assert isinstance(answer, Answer), request.origin.name
-            self._succeed(request, answer.data)
+            self._give(request, answer)
         except CommandError as error:
             self._fail(request, error)
+
+    def _give(self, request: Request, answer: Answer) -> None:
+        if answer.act is None:
+            self._succeed(request, answer.data)
+        elif request.dry_run:
+            self._succeed(request, {"dry_run": True})
+        else:
+            answer.act()
+            self._succeed(request, answer.data)
 
     def _look(self, request: Request, desk: Desk) -> Answer | Proposal:
         handler = self._handlers.get(type(request.command))
@@ -407,6 +417,11 @@ class _Answer:
             self._owner._succeed(self._request, verdict.data)
         else:
             self._owner._fail(self._request, _error(verdict))
+
+
+def _log(request: Request) -> None:
+    origin = request.origin
+    log.info("command", **_known(cmd=origin.name, camera=origin.camera, id=origin.id))
 
 
 def _known(**facts: str | None) -> dict[str, str]:

@@ -91,9 +91,10 @@ class Desk(transactions.Desk, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A command that is answered at once."""
+    """A command that is answered at once. `act` is what it does, which is left out of a rehearsal."""
 
     data: object = None
+    act: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +278,7 @@ def _daemon_restart(_: DaemonRestart, desk: Desk) -> Proposal:
 
 
 def _refresh(_: StateRefresh, desk: Desk) -> Answer:
-    desk.refresh()
-    return Answer({})
+    return Answer({}, desk.refresh)
 
 
 HANDLERS: Mapping[type[Args], Handler] = {

@@ -441,6 +441,10 @@ class TestAllCommands:
         assert rig.ask("health.get")["data"]["state"] == "ok"
         assert rig.ask("state.refresh")["status"] == "ok"
         assert rig.desk.refreshed == 1
+        # Asked for as a rehearsal, or at a revision that has passed, it is not done.
+        assert rig.ask("state.refresh", dry_run=True)["data"] == {"dry_run": True}
+        assert rig.ask("state.refresh", if_revision=99)["error"]["code"] == "revision_conflict"
+        assert rig.desk.refreshed == 1
         assert rig.ask("settings.get", {"path": "a b"})["error"]["code"] == "bad_args"
 
     def test_restart_of_the_daemon_is_answered_first(self, rig: Rig) -> None:
