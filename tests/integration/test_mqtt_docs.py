@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hailod.mqtt.commands import Request, parse
 from hailod.mqtt.messages import Inbound
@@ -55,7 +56,6 @@ def blocks(language: str, page: str) -> list[str]:
 
 
 def automations() -> list[dict[str, Any]]:
-    yaml = pytest.importorskip("yaml")
     return [document for text in blocks("yaml", ASSISTANT) for document in yaml.safe_load_all(text)]
 
 
