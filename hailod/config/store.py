@@ -126,12 +126,17 @@ class Found:
 
 class StateFile:
     """A file of the state directory that is replaced as a whole. `text` changes nothing on disk; `prepare` and
-    `replace` raise StoreError, and may take as long as the disk does."""
+    `replace` raise StoreError, and may take as long as the disk does.
 
-    def __init__(self, directory: Path, name: str) -> None:
+    `mode` is what others may do with it, whatever the mask of the process. Files that follow one another under changing
+    names share one `temporary` prefix, so that each removes what the writer of another left behind.
+    """
+
+    def __init__(self, directory: Path, name: str, *, mode: int = 0o600, temporary: str | None = None) -> None:
         self.directory = directory
         self.name = name
-        self._temporary = f".{name}."
+        self._mode = mode
+        self._temporary = temporary or f".{name}."
         self._numbers = itertools.count(1)
 
     @property
@@ -182,7 +187,7 @@ class StateFile:
             with self._folder() as folder:
                 temporary = f"{self._temporary}{os.getpid()}-{next(self._numbers)}"
                 try:
-                    _write_synced(folder, temporary, data)
+                    _write_synced(folder, temporary, data, self._mode)
                     os.rename(temporary, self.name, src_dir_fd=folder, dst_dir_fd=folder)
                 except OSError:
                     with suppress(OSError):
@@ -293,11 +298,13 @@ def _leftovers(folder: int, prefix: str) -> Iterator[str]:
     yield from names
 
 
-def _write_synced(folder: int, name: str, data: bytes) -> None:
+def _write_synced(folder: int, name: str, data: bytes, mode: int) -> None:
     """Make a new file of that name and have it on the disk. A link that lies in wait there is not followed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(name, flags, 0o600, dir_fd=folder)
     try:
+        if mode != 0o600:
+            os.fchmod(file, mode)
         left = memoryview(data)
         while left:
             left = left[os.write(file, left) :]

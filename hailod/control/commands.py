@@ -84,12 +84,10 @@ class Commands:
         clock: Clock,
         outbox: Outbox,
         events: Events,
-        handlers: Mapping[type[Args], Handler] | None = None,
         beside: Mapping[type[Args], Beside] = MappingProxyType({}),
     ) -> None:
-        """`handlers` are those of commands that the desk alone cannot carry out; `beside` has what runs beside the
-        queue, by the command that it carries out."""
-        self._handlers: dict[type[Args], Handler] = {**HANDLERS, **(handlers or {}), Reload: self._reread}
+        """`beside` has what runs beside the queue, by the command that it carries out."""
+        self._handlers: dict[type[Args], Handler] = {**HANDLERS, Reload: self._reread}
         self._read: Callable[[], Loaded] | None = None
         self._reread_over: Callable[[], object] = bool
         self._topics = topics

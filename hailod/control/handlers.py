@@ -1,7 +1,7 @@
 """What each command does: from its arguments to an answer, or to the transaction that carries it out.
 
 A handler only looks; what it returns is begun when the command is not a rehearsal. It raises CommandError for what is
-refused. Whoever has more to offer than the desk hands `Commands` further entries for the table.
+refused.
 """
 
 from __future__ import annotations

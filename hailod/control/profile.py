@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hailod.clock import Clock
+from hailod.config.store import StateFile, StoreError
 from hailod.control.beside import Answer
 from hailod.control.events import Events
 from hailod.control.transactions import Desk, Refused, Succeeded
@@ -138,12 +136,16 @@ def write_profile(
     }
     told = partial(ProfileWritten, path, len(recording.frames), recording.left_out, summary)
     data = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    # Its group may read a profile, nobody else.
+    file = StateFile(directory, path.name, mode=0o640, temporary=_TEMPORARY)
     try:
-        with suppress(FileExistsError):
-            directory.mkdir(0o750)
-        _replace(directory, path.name, data)
+        file.prepare()
+        file.replace(data)
+        _prune(directory)
+    except StoreError as error:
+        return told(str(error))
     except OSError as error:
-        return told(f"{path} cannot be written: {os.strerror(error.errno or errno.EIO)}")
+        return told(f"{directory}: older profiles cannot be removed: {error.strerror}")
     return told()
 
 
@@ -161,35 +163,9 @@ def _percentiles(samples: Sequence[tuple[float, ...]]) -> dict[str, Percentiles]
     }
 
 
-def _replace(directory: Path, name: str, data: bytes) -> None:
-    """Put a file there as a whole; then only the last KEPT are left, and nothing of a writer that was killed."""
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        for left in os.listdir(folder):
-            if left.startswith(_TEMPORARY):
-                os.unlink(left, dir_fd=folder)
-        temporary = f"{_TEMPORARY}{os.getpid()}"
-        try:
-            _write_synced(partial(os.open, dir_fd=folder), temporary, data)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
-            raise
-        os.fsync(folder)
-        ours = [entry for entry in os.listdir(folder) if entry.startswith(_PREFIX) and entry.endswith(".json")]
-        aged = sorted((os.stat(entry, dir_fd=folder, follow_symlinks=False).st_mtime_ns, entry) for entry in ours)
-        for _, old in aged[:-KEPT]:
-            os.unlink(old, dir_fd=folder)
-    finally:
-        os.close(folder)
-
-
-def _write_synced(open_: Callable[..., int], name: str, data: bytes) -> None:
-    file = open_(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-    with open(file, "wb") as stream:
-        # Whatever the daemon's mask is: its group may read a profile, nobody else.
-        os.fchmod(stream.fileno(), 0o640)
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+def _prune(directory: Path) -> None:
+    """Leave only the last KEPT."""
+    ours = [path for path in directory.iterdir() if path.name.startswith(_PREFIX) and path.name.endswith(".json")]
+    aged = sorted((path.lstat().st_mtime_ns, path) for path in ours)
+    for _, old in aged[:-KEPT]:
+        old.unlink()
