@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Self
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -60,10 +61,10 @@ class NoAnswer(HailodError):
     """The broker was reached, and the node did not answer; the message says what is known of it."""
 
 
-class Caller:
-    """One connection to the broker, on behalf of a person or script that wants something of `node`.
+class Visitor:
+    """Somebody who wants something of the broker about `node`, for as long as it takes.
 
-    A context manager: entering connects and subscribes (BrokerTrouble), leaving disconnects.
+    A context manager: entering connects (BrokerTrouble), leaving disconnects.
     """
 
     def __init__(self, settings: MqttSettings, node: str, clock: Clock) -> None:
@@ -72,16 +73,28 @@ class Caller:
         self._clock = clock
         self._session: Session | None = None
 
-    def __enter__(self) -> Caller:
+    def __enter__(self) -> Self:
         self._session = connect(self._settings, self._clock)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    @property
+    def _connected(self) -> Session:
+        assert self._session is not None, "it is used as a context manager"
+        return self._session
+
+
+class Caller(Visitor):
+    """Gives commands to `node` on behalf of a person or script."""
 
     def call(
         self,
@@ -95,8 +108,7 @@ class Caller:
         """Give the command and return the final reply, which may be an error; `on_accepted` hears of the job that a
         long one becomes. Raises NoAnswer after `timeout` seconds (and a little), BrokerTrouble and ValueError, for a
         command that is too large."""
-        assert self._session is not None, "the caller is connected"
-        session, node = self._session, self._topics.node
+        session, node = self._connected, self._topics.node
         identity = secrets.token_hex(8)
         request: dict[str, object] = {"id": identity, "timeout_s": min(timeout, LONGEST_DEADLINE)}
         if args is not None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from types import TracebackType
 
 from hailod.clock import Clock
 from hailod.config.model import NAME_PATTERN, MqttSettings
-from hailod.mqtt.caller import RETAINED_TIMEOUT, BrokerTrouble, Session, connect
-from hailod.mqtt.topics import HOME_ASSISTANT, ROOT, Topics
+from hailod.mqtt.caller import RETAINED_TIMEOUT, Session, Visitor, connect
+from hailod.mqtt.topics import HOME_ASSISTANT, ROOT
 
 # A broker that holds much needs longer than one that holds little: it is over when nothing came for this long.
 QUIET_S = RETAINED_TIMEOUT
@@ -25,27 +24,13 @@ _COUNT = re.compile(rb"\d{1,9}")
 _NAME = re.compile(NAME_PATTERN)
 
 
-class Purge:
-    """Looks for what is retained of `node`. A context manager: entering connects (BrokerTrouble)."""
+class Purge(Visitor):
+    """Looks for what is retained of `node`."""
 
     def __init__(self, settings: MqttSettings, node: str, clock: Clock, *, frigate: str | None = None) -> None:
         """`frigate` is the prefix of the opt-in topics, None where the node has none."""
-        self._settings = settings
-        self._topics = Topics(node)
-        self._clock = clock
+        super().__init__(settings, node, clock)
         self._frigate = frigate
-        self._session: Session | None = None
-
-    def __enter__(self) -> Purge:
-        self._session = connect(self._settings, self._clock)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
     def find(self, cameras: Iterable[str] = ()) -> dict[str, int]:
         """The retained topics of the node with the size of what they hold; `cameras` are those known otherwise."""
@@ -69,7 +54,7 @@ class Purge:
         session.clear(topics)
         session.wait(lambda: session.unacknowledged == 0, CLEARED_S, wish="clear what is retained")
         # Told anew what is retained, on a connection that knows of nothing.
-        self.__exit__(None, None, None)
+        self._leave()
         self._session = session = connect(self._settings, self._clock)
         session.subscribe(
             f"{self._topics.base}/#", *(topic for topic in topics if topic in before and self._foreign(topic))
@@ -111,12 +96,6 @@ class Purge:
         if own in levels:
             return not about_others
         return about_us and any(level.startswith(f"{own}_") for level in levels)
-
-    @property
-    def _connected(self) -> Session:
-        if self._session is None:
-            raise BrokerTrouble("not connected to the broker", "enter the purge first")
-        return self._session
 
 
 def _camera(levels: str) -> str | None:
